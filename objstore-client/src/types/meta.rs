@@ -1,0 +1,62 @@
+use serde::{Deserialize, Serialize};
+
+use super::{ETag, Level, ObjectId, ObjectName, UserMeta};
+
+/// What is known about one version of an object. Its JSON is the answer of
+/// `GET /api/v1/meta/:id`: the nine names of the original, then ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ObjectMeta {
+    /// The object.
+    pub id: ObjectId,
+    /// Its file name, empty when none was given.
+    pub name: ObjectName,
+    /// The length of its body in bytes; 0 when deleted.
+    pub size: u64,
+    /// When this version was made, in nanoseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// What the user wants kept beside it.
+    pub user_meta: UserMeta,
+    /// The body is on another node.
+    pub is_symlink: bool,
+    /// How far the body has to be kept.
+    pub consistency: Level,
+    /// The object has been deleted.
+    pub is_deleted: bool,
+    /// The body came from the remote for this answer.
+    pub is_fetched: bool,
+    /// The validator of this version; none when deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<ETag>,
+    /// The content type that was given with a put, else none: then it follows from the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The content encoding that was given with a put. The body is kept encoded, never decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// BLAKE3 of the whole body in hexadecimal; none when deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+}
+
+impl ObjectMeta {
+    /// A live object without a body, name or user metadata; the fields are public to be set.
+    #[must_use]
+    pub fn new(id: ObjectId, timestamp: u64) -> Self {
+        Self {
+            id,
+            name: ObjectName::default(),
+            size: 0,
+            timestamp,
+            user_meta: UserMeta::default(),
+            is_symlink: false,
+            consistency: Level::Local,
+            is_deleted: false,
+            is_fetched: false,
+            etag: None,
+            content_type: None,
+            content_encoding: None,
+            blake3: None,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The nouns of objstore, shared by the node and everyone who talks to one.
+
+mod etag;
+mod id;
+mod level;
+mod meta;
+mod name;
+mod stats;
+mod user_meta;
+
+pub use etag::ETag;
+pub use id::ObjectId;
+pub use level::Level;
+pub use meta::ObjectMeta;
+pub use name::ObjectName;
+pub use stats::{BodyStats, CacheStats, DiskStats, JournalStats, RequestStats, Stats};
+pub use user_meta::UserMeta;

@@ -1,0 +1,187 @@
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use objstore_client::types::ObjectId;
+use quick_cache::sync::Cache;
+
+use super::layout::{self, Header, Layout};
+use crate::env::{Disk, DiskFile, Entropy};
+use crate::janitor::Janitor;
+use crate::journal::Stamp;
+
+/// Open files kept for the next reader. Bounded, because a descriptor is a thing a host may run
+/// out of.
+const OPEN_FILES: usize = 128;
+
+/// The body files of a node.
+///
+/// A file is written under a random name in `staging/`, gets its lasting name as a second link,
+/// and loses the first only once its record is durable. So whatever a crash leaves behind without
+/// a record is named in `staging/`, and a start cleans up by looking there only.
+#[derive(Debug)]
+pub(crate) struct FileStore {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    janitor: Janitor,
+    open: Cache<(ObjectId, Stamp), Arc<dyn DiskFile>>,
+    /// Staged names whose commit failed in an unknown way; looked at when the journal is back.
+    unresolved: Mutex<HashSet<String>>,
+}
+
+/// A body file between being written and its record being committed. Dropping it does what its
+/// outcome asks for.
+#[derive(Debug)]
+pub(crate) struct FileBody {
+    store: Arc<FileStore>,
+    staged: String,
+    target: Option<(ObjectId, Stamp)>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) physical: u64,
+    outcome: Outcome,
+}
+
+/// What became of the record that a body file was written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It will never be committed: all names go.
+    Abandoned,
+    /// It is durable: the staged name goes.
+    Committed,
+    /// The journal cannot say yet.
+    Unknown,
+}
+
+impl FileStore {
+    pub(crate) fn new(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, janitor: Janitor) -> Self {
+        let open = Cache::new(OPEN_FILES);
+        Self { disk, entropy, janitor, open, unresolved: Mutex::default() }
+    }
+
+    /// A new file to receive a body into. Blocks.
+    pub(crate) fn create(self: &Arc<Self>) -> io::Result<FileBody> {
+        let staged = layout::staging_path(&format!("{:032x}", self.entropy.random()));
+        let file = self.disk.create(&staged)?;
+        Ok(FileBody {
+            store: Arc::clone(self),
+            staged,
+            target: None,
+            file,
+            physical: 0,
+            outcome: Outcome::Abandoned,
+        })
+    }
+
+    /// The file of a version, if it is open already. Does not block.
+    pub(crate) fn opened(&self, id: ObjectId, stamp: Stamp) -> Option<Arc<dyn DiskFile>> {
+        self.open.get(&(id, stamp))
+    }
+
+    /// The file of a version. Blocks.
+    pub(crate) fn open(&self, id: ObjectId, stamp: Stamp) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(&layout::path(id, stamp))?;
+        self.open.insert((id, stamp), Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Removes the file of a version that nothing refers to any more. Readers that have it open
+    /// keep it. Blocks.
+    pub(crate) fn remove(&self, id: ObjectId, stamp: Stamp) -> io::Result<()> {
+        self.open.remove(&(id, stamp));
+        self.disk.remove(&layout::path(id, stamp))
+    }
+
+    /// Removes a staged name. Blocks.
+    pub(crate) fn remove_staged(&self, staged: &str) -> io::Result<()> {
+        self.disk.remove(staged)
+    }
+
+    /// Cleans up what a crash left behind: `is_current` says whether a version's record is in the
+    /// journal. Blocks.
+    pub(crate) fn recover(
+        &self,
+        is_current: impl Fn(ObjectId, Stamp) -> Result<bool, crate::journal::StoreError>,
+    ) -> Result<usize, crate::journal::StoreError> {
+        let names = self.disk.list(layout::STAGING)?;
+        let count = names.len();
+        for name in names {
+            self.resolve(&layout::staging_path(&name), &is_current)?;
+        }
+        Ok(count)
+    }
+
+    /// The same for the files whose commit failed while running.
+    pub(crate) fn recover_unresolved(
+        &self,
+        is_current: impl Fn(ObjectId, Stamp) -> Result<bool, crate::journal::StoreError>,
+    ) -> Result<(), crate::journal::StoreError> {
+        let names = {
+            let mut unresolved = self.unresolved.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *unresolved)
+        };
+        names.iter().try_for_each(|staged| self.resolve(staged, &is_current))
+    }
+
+    fn resolve(
+        &self,
+        staged: &str,
+        is_current: impl Fn(ObjectId, Stamp) -> Result<bool, crate::journal::StoreError>,
+    ) -> Result<(), crate::journal::StoreError> {
+        if let Some(record) = self.staged_record(staged)?
+            && !is_current(record.id, record.stamp)?
+        {
+            self.remove(record.id, record.stamp)?;
+        }
+        Ok(self.remove_staged(staged)?)
+    }
+
+    /// The record in a staged file's head; none when its writing never got that far, and then it
+    /// has no second name either.
+    fn staged_record(&self, staged: &str) -> io::Result<Option<crate::journal::Record>> {
+        let file = match self.disk.open(staged) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(None),
+            other => other?,
+        };
+        let len = usize::try_from(Layout::DATA).unwrap_or(usize::MAX);
+        let mut head = vec![0; len];
+        match file.read_exact_at(&mut head, 0) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(e),
+            Ok(()) => Ok(Header::decode(&head).map(|header| header.record)),
+        }
+    }
+}
+
+impl FileBody {
+    /// Makes the bytes durable and gives the file its lasting name, durably too. Blocks.
+    pub(crate) fn publish(&mut self, id: ObjectId, stamp: Stamp) -> io::Result<()> {
+        self.file.sync()?;
+        self.physical = self.file.physical_bytes()?;
+        let path = layout::path(id, stamp);
+        self.target = Some((id, stamp));
+        self.store.disk.link(&self.staged, &path)?;
+        let (dir, _) = path.split_once('/').unwrap_or_default();
+        self.store.disk.sync_dir(dir)
+    }
+
+    /// Says what became of the record.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for FileBody {
+    fn drop(&mut self) {
+        let staged = std::mem::take(&mut self.staged);
+        match self.outcome {
+            Outcome::Abandoned => self.store.janitor.remove_staged(staged, self.target),
+            Outcome::Committed => self.store.janitor.remove_staged(staged, None),
+            Outcome::Unknown => {
+                let mut names =
+                    self.store.unresolved.lock().unwrap_or_else(PoisonError::into_inner);
+                names.insert(staged);
+            }
+        }
+    }
+}

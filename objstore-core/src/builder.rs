@@ -1,0 +1,316 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+use objstore_client::{Error, ErrorKind};
+use tokio::sync::Semaphore;
+
+use crate::bodies::FileStore;
+use crate::cache::Tier;
+use crate::env::{self, DirectoryDisk, Disk, Env};
+use crate::janitor::{Janitor, Rooms};
+use crate::journal::{
+    self, FjallJournal, JournalStore, MemoryJournal, NodeId, Space, StampSource, StoreError, Writer,
+};
+use crate::node::{Inner, Node, Threads};
+use crate::ops::{Counts, IdSource};
+use crate::remote::DirRemote;
+use crate::settings::Settings;
+use crate::state_dir::{StateDir, configuration};
+use crate::testing::MemoryDisk;
+use crate::usage::Usage;
+
+/// Makes a [`Node`]; from [`Node::builder`].
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    settings: Settings,
+    env: Env,
+    in_memory: bool,
+    new_node_id: bool,
+}
+
+impl Builder {
+    /// All settings at once; replaces what was set before.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Where records and small bodies are kept.
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.settings.state_dir = dir.into();
+        self
+    }
+
+    /// Where large bodies are kept.
+    pub fn files_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.settings.files_dir = dir.into();
+        self
+    }
+
+    /// The directory that stands where a bucket would.
+    pub fn remote_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.settings.remote_dir = Some(dir.into());
+        self
+    }
+
+    /// The most bytes of disk that may be used; none for no limit but the disk.
+    pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.settings.max_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of the memory tier; none for the default, 0 for no tier.
+    pub fn memory_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.settings.memory_bytes = bytes;
+        self
+    }
+
+    /// Keeps everything in memory: opens no file and no socket. For a host's own tests.
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
+    /// Takes on a new node id, for directories that were copied from another node's.
+    pub fn new_node_id(mut self) -> Self {
+        self.new_node_id = true;
+        self
+    }
+
+    /// What the node runs on instead of the real clock, disk and journal.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// Starts the node: locks its directories, opens the journal, cleans up after a crash. Must be
+    /// called on a tokio runtime; the node works on that one. Starts two threads of its own (one
+    /// that writes the journal, one that cleans up) and those of the database; opens no listener.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`]: the settings contradict each other, or a directory cannot be
+    /// used, is used by another process, belongs to another node, or has a newer format.
+    /// [`ErrorKind::Corrupt`]: the journal is damaged; nothing was changed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves no thread and no lock behind once the opening, which goes on in
+    /// the background, has ended.
+    pub async fn start(self) -> Result<Node, Error> {
+        let settings = self.settings;
+        if settings.max_bytes.is_some_and(|max| max < Settings::MIN_MAX_BYTES) {
+            return Err(configuration(
+                "max-bytes must be at least 128 MiB: the journal's own log takes up to 64 MiB"
+                    .to_owned(),
+            ));
+        }
+        if settings.inline_max_bytes > 1024 * 1024 {
+            return Err(configuration("inline-max-bytes is at most 1 MiB".to_owned()));
+        }
+        let (env, in_memory, new_node_id) = (self.env, self.in_memory, self.new_node_id);
+        let blocking = Arc::clone(&env.blocking);
+        env::run(blocking.as_ref(), move || open(settings, env, in_memory, new_node_id)).await?
+    }
+}
+
+/// The parts of a node that depend on where it keeps things.
+struct Places {
+    node_id: NodeId,
+    store: Arc<dyn JournalStore>,
+    disk: Arc<dyn Disk>,
+    remote_disk: Arc<dyn Disk>,
+    mark: Option<journal::Mark>,
+    dirs: Option<StateDir>,
+}
+
+fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Result<Node, Error> {
+    let places = if in_memory || (env.disk.is_some() && env.journal.is_some()) {
+        Places::in_memory(&env)
+    } else {
+        Places::on_disk(&settings, &env, new_node_id)?
+    };
+    let Places { node_id, store, disk, remote_disk, mark, dirs } = places;
+
+    let counters = Writer::load_counters(store.as_ref()).map_err(damaged)?;
+    let (janitor, waiting) = Janitor::new();
+    let files =
+        Arc::new(FileStore::new(Arc::clone(&disk), Arc::clone(&env.entropy), janitor.clone()));
+    let cleaned = files
+        .recover(|id, stamp| journal::is_current(store.as_ref(), id, stamp))
+        .map_err(damaged)?;
+    if cleaned > 0 {
+        tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
+    }
+    let remote = DirRemote::new(remote_disk, Arc::clone(&env.entropy), Arc::clone(&env.blocking));
+    remote.recover().map_err(|e| damaged(e.into()))?;
+
+    let usage = Arc::new(Usage::new(settings.max_bytes));
+    let memory = settings.memory_bytes.unwrap_or_else(crate::memory::default_tier_bytes);
+    let tier = Arc::new(Tier::new(memory));
+    #[allow(clippy::cast_possible_truncation)] // any 32 random bits do
+    let boot = env.entropy.random() as u32;
+    let stamps =
+        Arc::new(StampSource::new(Arc::clone(&env.clock), node_id, boot, counters.highest_time));
+    let shared = Arc::<journal::WriterShared>::default();
+    let live_inline = Arc::new(AtomicU64::new(counters.inline_bytes));
+
+    let (handle, queue) = Writer::queue();
+    let writer = Writer {
+        store: Arc::clone(&store),
+        files: Arc::clone(&files),
+        tier: Arc::clone(&tier),
+        stamps: Arc::clone(&stamps),
+        usage: Arc::clone(&usage),
+        janitor: janitor.clone(),
+        clock: Arc::clone(&env.clock),
+        counters,
+        shared: Arc::clone(&shared),
+        live_inline: Arc::clone(&live_inline),
+        mark,
+        broken: None,
+    };
+    let rooms = Rooms {
+        files: Arc::clone(&files),
+        disk,
+        store: Arc::clone(&store),
+        usage: Arc::clone(&usage),
+        live_inline,
+    };
+    sweep(store.as_ref(), &janitor).map_err(damaged)?;
+    let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
+
+    Ok(Node {
+        inner: Arc::new(Inner {
+            started: env.clock.monotonic(),
+            ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
+            uploads: Semaphore::new(settings.max_uploads.max(1)),
+            counts: Arc::new(Counts::default()),
+            buffers: Arc::default(),
+            phase: AtomicU8::default(),
+            settings,
+            env,
+            node_id,
+            store,
+            files,
+            tier,
+            stamps,
+            usage,
+            shared,
+            remote,
+            threads,
+            _dirs: dirs,
+        }),
+    })
+}
+
+impl Places {
+    fn in_memory(env: &Env) -> Self {
+        let ms = env.clock.wall_nanos() / 1_000_000;
+        Self {
+            node_id: NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48)),
+            store: env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default())),
+            disk: env.disk.clone().unwrap_or_else(|| Arc::new(MemoryDisk::default())),
+            remote_disk: Arc::new(MemoryDisk::default()),
+            mark: None,
+            dirs: None,
+        }
+    }
+
+    fn on_disk(settings: &Settings, env: &Env, new_node_id: bool) -> Result<Self, Error> {
+        let now_ms = env.clock.wall_nanos() / 1_000_000;
+        let dirs = StateDir::open(settings, env.entropy.as_ref(), now_ms, new_node_id)?;
+        let (store, mark) = open_journal(&dirs)?;
+        let disk = |path: &std::path::Path| -> Result<Arc<dyn Disk>, Error> {
+            let disk = DirectoryDisk::open(path).map_err(|e| {
+                configuration(format!("{} cannot be opened ({e})", path.display())).with_source(e)
+            })?;
+            Ok(Arc::new(disk))
+        };
+        Ok(Self {
+            node_id: dirs.node,
+            store,
+            disk: disk(&dirs.files)?,
+            remote_disk: disk(&dirs.remote)?,
+            mark: Some(mark),
+            dirs: Some(dirs),
+        })
+    }
+}
+
+/// Opens the journal, and refuses one that has lost batches it once had.
+fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark), Error> {
+    let path = dirs.state.join("journal");
+    let failed = |e: std::io::Error| damaged(e.into());
+    let mark = journal::Mark::open(&dirs.state).map_err(failed)?;
+    let copy = journal::LogCopy::make(&path).map_err(failed)?;
+    let store = FjallJournal::open(&path).map_err(damaged)?;
+    let counters = Writer::load_counters(&store).map_err(damaged)?;
+    let (durable, found) = (mark.read(), counters.batches);
+    if found < durable {
+        store.close();
+        if let Some(copy) = copy {
+            copy.restore().map_err(damaged)?;
+        }
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the journal in {} is damaged: it held {durable} batches and reads back as {found}; nothing was changed, restore it from a backup",
+                path.display()
+            ),
+        ));
+    }
+    if dirs.files_are_new && counters.file_bytes > 0 {
+        store.close();
+        return Err(configuration(format!(
+            "{} is empty, but the journal knows of bodies in it; give the right --files-dir",
+            dirs.files.display()
+        )));
+    }
+    if let Some(copy) = copy {
+        copy.discard();
+    }
+    Ok((Arc::new(store), mark))
+}
+
+/// Has the files removed that the journal says are garbage.
+fn sweep(store: &dyn JournalStore, janitor: &Janitor) -> Result<(), StoreError> {
+    const PAGE: usize = 1000;
+    let prefix = journal::garbage_prefix();
+    let mut after = prefix.to_vec();
+    loop {
+        let page = store.scan(Space::Meta, Some(&after), PAGE)?;
+        for (key, _) in &page {
+            match journal::garbage_from_key(key) {
+                Some((id, stamp)) => janitor.remove_file(id, stamp, 0),
+                None => return Ok(()),
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => after = last.to_vec(),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn damaged(error: StoreError) -> Error {
+    match error {
+        StoreError::Damaged(why) => Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the journal is damaged ({why}); nothing was changed, restore it from a backup"
+            ),
+        ),
+        StoreError::Full(source) => Error::new(
+            ErrorKind::StorageFull,
+            "the disk is too full to open the journal; make room and start again",
+        )
+        .with_source(source),
+        other => {
+            let why = std::error::Error::source(&other)
+                .map_or_else(|| other.to_string(), ToString::to_string);
+            Error::new(ErrorKind::Unavailable, format!("the journal cannot be opened: {why}"))
+                .with_source(other)
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What is kept in memory to be fast. Dropping all of it changes nothing but speed.
+
+mod buffers;
+mod tier;
+
+pub(crate) use buffers::Buffers;
+pub(crate) use tier::{Hot, Lookup, Tier};

@@ -1,0 +1,49 @@
+//! The seams: everything a node gets from outside, behind small object-safe traits, so that a
+//! whole node can run on simulated parts.
+
+mod blocking;
+mod clock;
+mod disk;
+mod entropy;
+mod real_disk;
+
+use std::sync::Arc;
+
+pub(crate) use blocking::run;
+pub use blocking::{Blocking, Job, TokioBlocking};
+pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, DiskFile, DiskSpace};
+pub use entropy::{Entropy, OsEntropy};
+pub use real_disk::DirectoryDisk;
+pub(crate) use real_disk::{directory_bytes, make_private_dir};
+
+use crate::journal::JournalStore;
+
+/// What a node runs on. The default is the real thing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Env {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Runs work that may wait for a disk.
+    pub blocking: Arc<dyn Blocking>,
+    /// Holds large bodies; none for the files directory of the settings.
+    pub disk: Option<Arc<dyn Disk>>,
+    /// Holds records and small bodies; none for a fjall database in the state directory of the
+    /// settings.
+    pub journal: Option<Arc<dyn JournalStore>>,
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            blocking: Arc::new(TokioBlocking::default()),
+            disk: None,
+            journal: None,
+        }
+    }
+}

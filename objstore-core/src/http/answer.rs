@@ -1,0 +1,158 @@
+//! Responses: what is common to all of them, and those that are not an object's body.
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER,
+};
+use http::{Method, Response, StatusCode};
+use objstore_client::types::ObjectMeta;
+use objstore_client::wire::{ErrorBody, headers};
+use objstore_client::{Body, Error, ErrorKind};
+
+/// Seconds after which a retry makes sense where nothing better is known.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// 200 with text, never kept by a cache.
+pub(super) fn text(text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(text.into().into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 200 with JSON on one line, never kept by a cache.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Response<Body> {
+    // Types of ours, all of which serialise.
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    let mut response = Response::new(bytes.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The response that an error becomes.
+pub(super) fn error(error: &Error) -> Response<Body> {
+    let status =
+        StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status == StatusCode::NOT_MODIFIED {
+        return empty(status);
+    }
+    let mut response = json(&ErrorBody::from(error));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    match error.kind() {
+        ErrorKind::Deleted => {
+            headers.insert(headers::DELETED, HeaderValue::from_static("true"));
+            if let Some(meta) = error.meta() {
+                put_value(headers, headers::ID, meta.id.to_string().as_bytes());
+            }
+        }
+        ErrorKind::RangeNotSatisfiable => {
+            let size = error.size().unwrap_or(0);
+            put_value(headers, CONTENT_RANGE, format!("bytes */{size}").as_bytes());
+        }
+        _ => {}
+    }
+    if let Some(meta) = error.meta().filter(|meta| !meta.is_deleted) {
+        put_validators(headers, meta);
+    }
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
+        let seconds =
+            error.retry_after().map_or(RETRY_AFTER_SECONDS, |delay| delay.as_secs().max(1));
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if must_close(error.kind()) {
+        close(&mut response);
+    }
+    response
+}
+
+/// After these the connection cannot be trusted, or is not worth keeping.
+fn must_close(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Timeout | ErrorKind::HeadTooLarge | ErrorKind::TooLarge)
+}
+
+pub(super) fn close(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// 405 for a method that HTTP knows, 501 for others (RFC 9110 §15.6.2).
+pub(super) fn wrong_method(method: &Method, allow: &'static str) -> Response<Body> {
+    const KNOWN: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    let kind = if KNOWN.contains(&method.as_str()) {
+        ErrorKind::MethodNotAllowed
+    } else {
+        ErrorKind::NotImplemented
+    };
+    let mut response = error(&Error::new(kind, format!("this route takes {allow}")));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The answer to a HEAD: all fields of the answer to a GET, the length among them, and no body.
+pub(super) fn without_body(response: &mut Response<Body>) {
+    let body = std::mem::take(response.body_mut());
+    if let Some(len) = body.len()
+        && response.status() != StatusCode::NOT_MODIFIED
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, len.into());
+    }
+}
+
+/// Sets a field to bytes that were checked when they came in.
+pub(super) fn put_value(headers: &mut HeaderMap, name: impl IntoHeaderName, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
+        headers.insert(name.name(), value);
+    }
+}
+
+pub(super) trait IntoHeaderName {
+    fn name(self) -> HeaderName;
+}
+
+impl IntoHeaderName for HeaderName {
+    fn name(self) -> HeaderName {
+        self
+    }
+}
+
+impl IntoHeaderName for &'static str {
+    fn name(self) -> HeaderName {
+        HeaderName::from_static(self)
+    }
+}
+
+/// `ETag` and `Last-Modified`.
+pub(super) fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {
+    if let Some(etag) = &meta.etag {
+        put_value(headers, ETAG, etag.to_string().as_bytes());
+    }
+    let modified =
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(meta.timestamp / 1_000_000_000);
+    put_value(headers, LAST_MODIFIED, httpdate::fmt_http_date(modified).as_bytes());
+}
+
+/// The `X-Meta-*` fields.
+pub(super) fn put_meta(headers: &mut HeaderMap, meta: &ObjectMeta) {
+    put_value(headers, headers::ID, meta.id.to_string().as_bytes());
+    headers.insert(headers::LEVEL, u16::from(u8::from(meta.consistency)).into());
+    if !meta.name.is_empty() {
+        put_value(headers, headers::NAME, meta.name.as_str().as_bytes());
+    }
+    if !meta.user_meta.is_empty() {
+        put_value(headers, headers::USER_META, meta.user_meta.to_json().as_bytes());
+    }
+    if meta.is_deleted {
+        headers.insert(headers::DELETED, HeaderValue::from_static("true"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Refusals that need no look at an object: framing, bounds of the head, who asks.
+
+use http::Version;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
+use objstore_client::{Error, ErrorKind};
+
+use super::intake::Pending;
+use super::request::invalid;
+use super::tap::Framing;
+use crate::settings::HttpSettings;
+
+/// The longest request target, in bytes.
+const TARGET_MAX: usize = 8 * 1024;
+/// The most bytes of names and values of all fields together.
+const HEAD_MAX: usize = 32 * 1024;
+const FIELDS_MAX: usize = 100;
+
+/// Checks the head of a request. A doubt about where its body ends closes the connection: what
+/// follows could be taken for a request that nobody made (RFC 9112 §11.2).
+pub(super) fn check<B>(
+    head: &http::request::Parts,
+    framing: Option<&Framing>,
+    body: &mut Pending<B>,
+) -> Result<(), Error> {
+    if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > TARGET_MAX {
+        body.distrust();
+        return Err(Error::new(
+            ErrorKind::TargetTooLong,
+            "the request target is longer than 8 KiB",
+        ));
+    }
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if head.headers.len() > FIELDS_MAX || fields.sum::<usize>() > HEAD_MAX {
+        body.distrust();
+        return Err(Error::new(
+            ErrorKind::HeadTooLarge,
+            "the head has more than 100 fields or 32 KiB",
+        ));
+    }
+    if let Some(coding) = head.headers.get(TRANSFER_ENCODING) {
+        let twice = head.headers.get_all(TRANSFER_ENCODING).iter().count() > 1;
+        if twice || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            body.distrust();
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                "no transfer coding but chunked is known here",
+            ));
+        }
+        // hyper drops a Content-Length beside it, so the head is looked at as it came.
+        let both = head.headers.contains_key(CONTENT_LENGTH)
+            || framing.is_some_and(|framing| !framing.is_plainly_chunked());
+        if both {
+            body.distrust();
+            return Err(invalid("both Content-Length and Transfer-Encoding are given"));
+        }
+    }
+    check_host(head).inspect_err(|_| body.distrust())?;
+    if let Some(expect) = head.headers.get(EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Error::new(
+            ErrorKind::ExpectationFailed,
+            "no expectation but 100-continue is known here",
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2: exactly one valid `Host` in a request of HTTP/1.1.
+fn check_host(head: &http::request::Parts) -> Result<(), Error> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if head.version < Version::HTTP_11 || head.uri.host().is_some() => Ok(()),
+        (None, _) => Err(invalid("a request of HTTP/1.1 needs a Host")),
+        (Some(_), Some(_)) => Err(invalid("Host is given twice")),
+        (Some(host), None) => {
+            if host_name(host.as_bytes()).is_some() {
+                Ok(())
+            } else {
+                Err(invalid("Host is not a host name"))
+            }
+        }
+    }
+}
+
+/// The name in a `host[:port]`.
+fn host_name(host: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(host).ok()?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b);
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (address, if after.is_empty() { "" } else { after.strip_prefix(':')? })
+        }
+        None => {
+            let (name, port) = text.split_once(':').unwrap_or((text, ""));
+            (!name.is_empty() && name.bytes().all(plain)).then_some(())?;
+            (name, port)
+        }
+    };
+    let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.len() <= 5;
+    (is_port && port.parse::<u32>().unwrap_or(0) <= 65535).then_some(name)
+}
+
+/// A page in a browser is not this machine's user: whatever name it was loaded from, that name is
+/// in `Host` (DNS rebinding) or `Origin` (a request across sites).
+pub(super) fn check_origin(
+    head: &http::request::Parts,
+    settings: &HttpSettings,
+) -> Result<(), Error> {
+    let host = head.uri.host().map(str::as_bytes);
+    let host = host.or_else(|| head.headers.get(HOST).map(|host| host.as_bytes()));
+    let foreign = match host {
+        Some(host) if !host_name(host).is_some_and(|name| is_local(name, settings)) => Some("Host"),
+        _ => head
+            .headers
+            .get_all(ORIGIN)
+            .iter()
+            .any(|origin| !is_local_origin(origin.as_bytes(), settings))
+            .then_some("Origin"),
+    };
+    match foreign {
+        None => Ok(()),
+        Some(field) => Err(Error::new(
+            ErrorKind::Forbidden,
+            format!(
+                "this node listens on loopback only, and {field} names something else; list it with --allow-host if it is meant to"
+            ),
+        )),
+    }
+}
+
+fn is_local_origin(origin: &[u8], settings: &HttpSettings) -> bool {
+    let text = std::str::from_utf8(origin).unwrap_or_default();
+    let host = text.split_once("://").map(|(_, host)| host.as_bytes());
+    host.and_then(host_name).is_some_and(|name| is_local(name, settings))
+}
+
+fn is_local(name: &str, settings: &HttpSettings) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    if is("localhost") || name == "127.0.0.1" {
+        return true;
+    }
+    if let Ok(address) = name.parse::<std::net::IpAddr>() {
+        return address.is_loopback() || settings.allow_hosts.iter().any(|host| is(host));
+    }
+    let below_localhost = name.len() > 10
+        && name.get(name.len() - 10..).is_some_and(|end| end.eq_ignore_ascii_case(".localhost"));
+    below_localhost
+        || settings.allow_hosts.iter().any(|host| is(host))
+        || rustix::system::uname().nodename().to_str().is_ok_and(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names() {
+        for good in ["a", "a:80", "127.0.0.1:10999", "[::1]", "[::1]:80", "localhost:"] {
+            assert!(host_name(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in
+            ["", ":80", "a:b", "a:99999", "a b", "a/b", "u@h", "[::1", "[x]", "[::1]x", "a,b/"]
+        {
+            assert!(host_name(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is read from the head of a request.
+
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+};
+use objstore_client::options::{ConditionTag, Conditions, ETagSet, ExpectedDigest};
+use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
+use objstore_client::wire::headers;
+use objstore_client::{Error, ErrorKind};
+
+/// The longest content type or encoding that is kept, in bytes.
+const KEPT_FIELD_MAX: usize = 255;
+const REQUEST_ID_MAX: usize = 128;
+
+pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+/// An id from a path, where it must stand as it is: no escape is needed to spell one.
+pub(super) fn id(text: &str) -> Result<ObjectId, Error> {
+    text.parse()
+}
+
+/// A field that may come once, or more often with the same value.
+pub(super) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: impl http::header::AsHeaderName + Copy + std::fmt::Display,
+) -> Result<Option<&'a HeaderValue>, Error> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.any(|value| Some(value) != first) {
+        return Err(invalid(format!("{name} is given twice with different values")));
+    }
+    Ok(first)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Error> {
+    single(headers, name)?
+        .map(|value| value.to_str().map_err(|_| invalid(format!("{name} must be ASCII text"))))
+        .transpose()
+}
+
+pub(super) fn object_id(headers: &HeaderMap) -> Result<ObjectId, Error> {
+    let value = single(headers, headers::ID)?
+        .ok_or_else(|| invalid("no X-Meta-ID was given; GET /api/v1/id makes one"))?;
+    value.to_str().unwrap_or_default().trim().parse()
+}
+
+pub(super) fn name(headers: &HeaderMap) -> Result<ObjectName, Error> {
+    single(headers, headers::NAME)?
+        .map_or(Ok(ObjectName::default()), |value| ObjectName::from_utf8(value.as_bytes()))
+}
+
+pub(super) fn level(headers: &HeaderMap) -> Result<Option<Level>, Error> {
+    single(headers, headers::LEVEL)?
+        .map(|value| value.to_str().unwrap_or_default().trim().parse())
+        .transpose()
+}
+
+pub(super) fn user_meta(headers: &HeaderMap) -> Result<UserMeta, Error> {
+    match single(headers, headers::USER_META)? {
+        Some(value) if !value.is_empty() => UserMeta::from_json(value.as_bytes()),
+        _ => Ok(UserMeta::default()),
+    }
+}
+
+/// The content type to keep; curl's default for `-d` says nothing about a file.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let kept = kept_field(headers, &CONTENT_TYPE)?;
+    Ok(kept.filter(|kind| !kind.starts_with("application/x-www-form-urlencoded")))
+}
+
+pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    kept_field(headers, &CONTENT_ENCODING)
+}
+
+fn kept_field(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Error> {
+    match text(headers, name)? {
+        Some(value) if value.len() > KEPT_FIELD_MAX => {
+            Err(invalid(format!("{name} is longer than {KEPT_FIELD_MAX} bytes")))
+        }
+        value => Ok(value.filter(|v| !v.is_empty()).map(str::to_owned)),
+    }
+}
+
+/// The valid value of an `X-Request-Id` to be echoed.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get("x-request-id")?;
+    let plain = value.to_str().is_ok_and(|text| text.len() <= REQUEST_ID_MAX);
+    plain.then(|| value.clone())
+}
+
+/// The conditions of RFC 9110 §13.1. Dates that do not parse are ignored, as §13.1.3 asks.
+pub(super) fn conditions(headers: &HeaderMap) -> Result<Conditions, Error> {
+    let mut conditions = Conditions::default();
+    conditions.if_match = etags(headers, &IF_MATCH)?;
+    conditions.if_none_match = etags(headers, &IF_NONE_MATCH)?;
+    conditions.if_modified_since = date(headers, &IF_MODIFIED_SINCE);
+    conditions.if_unmodified_since = date(headers, &IF_UNMODIFIED_SINCE);
+    Ok(conditions)
+}
+
+pub(super) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+/// A list of entity tags (RFC 9110 §8.8.3), over all lines of the field.
+fn etags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<ETagSet>, Error> {
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    let bad = || invalid(format!("{name} is no list of entity tags"));
+    let mut tags = Vec::new();
+    for value in headers.get_all(name) {
+        let mut rest = value.as_bytes().trim_ascii();
+        if rest == b"*" {
+            return Ok(Some(ETagSet::Any));
+        }
+        while !rest.is_empty() {
+            let (tag, after) = condition_tag(rest).ok_or_else(bad)?;
+            tags.push(tag);
+            rest = after.trim_ascii_start();
+            match rest.split_first() {
+                None => {}
+                Some((b',', more)) => rest = more.trim_ascii_start(),
+                Some(_) => return Err(bad()),
+            }
+        }
+    }
+    Ok(Some(ETagSet::Of(tags)))
+}
+
+/// One entity tag at the beginning of these bytes, and what follows it.
+fn condition_tag(bytes: &[u8]) -> Option<(ConditionTag, &[u8])> {
+    let (weak, bytes) = match bytes.strip_prefix(b"W/") {
+        Some(rest) => (true, rest),
+        None => (false, bytes),
+    };
+    let opened = bytes.strip_prefix(b"\"")?;
+    let end = opened.iter().position(|b| *b == b'"')?;
+    let (tag, after) = opened.split_at_checked(end)?;
+    // A tag that is not UTF-8 cannot be one of ours; it only has to match nothing.
+    let tag = ETag::new(&String::from_utf8_lossy(tag)).ok()?;
+    Some((ConditionTag { tag, weak }, after.get(1..)?))
+}
+
+/// A single strong tag, as `If-Range` takes it.
+pub(super) fn strong_tag(bytes: &[u8]) -> Option<ETag> {
+    let (tag, rest) = condition_tag(bytes.trim_ascii())?;
+    (rest.is_empty() && !tag.weak).then_some(tag.tag)
+}
+
+/// The digests the body must have: `Content-MD5` (RFC 1864) and `Repr-Digest` (RFC 9530), of which
+/// algorithms we do not know are ignored.
+pub(super) fn digests(headers: &HeaderMap) -> Result<Vec<ExpectedDigest>, Error> {
+    let mut digests = Vec::new();
+    if let Some(value) = single(headers, "content-md5")? {
+        let md5 = decode(value.as_bytes()).map(ExpectedDigest::Md5);
+        digests.push(md5.ok_or_else(|| invalid("Content-MD5 is not 16 bytes of base64"))?);
+    }
+    for value in headers.get_all("repr-digest") {
+        let value = value.to_str().map_err(|_| invalid("Repr-Digest must be ASCII text"))?;
+        for member in value.split(',') {
+            let bad = || invalid("Repr-Digest is no dictionary of byte sequences (RFC 9530 §2)");
+            let (algorithm, digest) = member.trim().split_once('=').ok_or_else(bad)?;
+            let digest = digest
+                .trim()
+                .strip_prefix(':')
+                .and_then(|rest| rest.strip_suffix(':'))
+                .ok_or_else(bad)?
+                .as_bytes();
+            match algorithm.trim() {
+                "sha-256" => digests.push(ExpectedDigest::Sha256(decode(digest).ok_or_else(bad)?)),
+                "sha-512" => digests.push(ExpectedDigest::Sha512(decode(digest).ok_or_else(bad)?)),
+                _ => {}
+            }
+        }
+    }
+    Ok(digests)
+}
+
+fn decode<const N: usize>(base64: &[u8]) -> Option<[u8; N]> {
+    BASE64.decode(base64).ok()?.try_into().ok()
+}
+
+/// Refuses fields whose meaning this release does not have yet, instead of ignoring a promise they
+/// ask for.
+pub(super) fn refuse_unbuilt(
+    headers: &HeaderMap,
+    names: &[(&'static str, &str)],
+) -> Result<(), Error> {
+    for (name, harmless) in names {
+        if let Some(value) = headers.get(*name)
+            && value != harmless
+        {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!("{name} is not there yet in this release; leave it out"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+use http::Method;
+use objstore_client::wire::routes;
+
+/// What a path asks for. The rest of the path, an id that is yet to be checked, comes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Id,
+    Put,
+    Object(&'a str),
+    Meta(&'a str),
+    Delete(&'a str),
+    Level(&'a str),
+    List,
+    Version,
+    Ping,
+    Stats,
+    Health,
+    Ready,
+    Metrics,
+}
+
+/// The table of routes.
+pub(super) fn route(path: &str) -> Option<Route<'_>> {
+    // The hot one first.
+    if let Some(id) = path.strip_prefix(routes::GET) {
+        return Some(Route::Object(id));
+    }
+    Some(match path {
+        routes::ID => Route::Id,
+        routes::PUT => Route::Put,
+        routes::LIST => Route::List,
+        routes::VERSION => Route::Version,
+        routes::PING => Route::Ping,
+        routes::STATS => Route::Stats,
+        routes::HEALTHZ => Route::Health,
+        routes::READYZ => Route::Ready,
+        routes::METRICS => Route::Metrics,
+        _ => {
+            if let Some(id) = path.strip_prefix(routes::META) {
+                Route::Meta(id)
+            } else if let Some(id) = path.strip_prefix(routes::DELETE) {
+                Route::Delete(id)
+            } else if let Some(id) = path.strip_prefix(routes::LEVEL) {
+                Route::Level(id)
+            } else {
+                return None;
+            }
+        }
+    })
+}
+
+impl Route<'_> {
+    /// The methods it takes, as an `Allow` field.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Self::Put => "POST, PUT",
+            Self::Object(_) => "GET, HEAD, DELETE",
+            Self::Delete(_) | Self::Level(_) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    pub(super) fn allows(self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Its name in metrics and logs.
+    pub(super) fn op(self, method: &Method) -> Op {
+        match self {
+            Self::Put => Op::Put,
+            Self::Delete(_) => Op::Delete,
+            Self::Object(_) if method == Method::DELETE => Op::Delete,
+            Self::Object(_) if method == Method::HEAD => Op::Head,
+            Self::Object(_) => Op::Get,
+            Self::Meta(_) => Op::Meta,
+            Self::Level(_) => Op::Level,
+            Self::List => Op::List,
+            _ => Op::Other,
+        }
+    }
+}
+
+/// Kinds of requests, as metrics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Get,
+    Head,
+    Put,
+    Delete,
+    Meta,
+    Level,
+    List,
+    Other,
+}
+
+impl Op {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Get,
+        Self::Head,
+        Self::Put,
+        Self::Delete,
+        Self::Meta,
+        Self::Level,
+        Self::List,
+        Self::Other,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::Meta => "meta",
+            Self::Level => "level",
+            Self::List => "list",
+            Self::Other => "other",
+        }
+    }
+}

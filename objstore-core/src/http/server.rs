@@ -1,0 +1,187 @@
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use objstore_client::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::service::PublicService;
+use super::tap::{Framing, Tap};
+use crate::settings::HttpSettings;
+use crate::state_dir::configuration;
+
+/// The read buffer of a connection; a head may fill half of it.
+const READ_BUFFER: usize = 128 * 1024;
+const FIELDS_MAX: usize = 100;
+/// After an answer that ends a connection, what still comes is read away for this long, so that
+/// the answer is not lost in a reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 1024 * 1024;
+/// Pause after a failed accept: no descriptors are left, and the backlog will not go away.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// A server of the public HTTP API on one listener. Stops when told to or dropped: stopping lets
+/// running requests end, dropping cuts them.
+#[derive(Debug)]
+pub struct Server {
+    local_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`Configuration`](objstore_client::ErrorKind::Configuration) when the listener has no
+    /// address.
+    pub fn start(listener: TcpListener, service: PublicService) -> Result<Self, Error> {
+        let local_addr = listener
+            .local_addr()
+            .map_err(|e| configuration("the listener has no address".to_owned()).with_source(e))?;
+        let service = if local_addr.ip().is_loopback() { service.on_loopback() } else { service };
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, service, stopped));
+        Ok(Self { local_addr, stop, accepting: Some(accepting) })
+    }
+
+    /// The address it listens on, with the port it got.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Stops accepting, lets requests under way end for up to `grace`, then cuts what is left.
+    pub async fn stop(mut self, grace: Duration) {
+        let _ = self.stop.send(true);
+        if let Some(mut accepting) = self.accepting.take()
+            && tokio::time::timeout(grace, &mut accepting).await.is_err()
+        {
+            accepting.abort();
+            let _ = accepting.await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
+    }
+}
+
+/// Accepts until stopped, then waits for all connections to end. Aborting it cuts them.
+async fn accept(listener: TcpListener, service: PublicService, mut stopped: watch::Receiver<bool>) {
+    let settings = Arc::new(service.node().inner.settings.http.clone());
+    let room = Arc::new(Semaphore::new(settings.max_connections.max(1)));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopped.changed() => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection; is the limit of open files reached?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            // The socket's buffer takes these few bytes; a client that does not read them loses.
+            let _ = stream.try_write(TOO_MANY);
+            continue;
+        };
+        let (service, settings, stopped) =
+            (service.clone(), Arc::clone(&settings), stopped.clone());
+        connections.spawn(async move {
+            serve(stream, service, &settings, stopped).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(
+    stream: TcpStream,
+    service: PublicService,
+    settings: &HttpSettings,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // Without it small answers wait for the client's delayed acknowledgement, 40 ms.
+    let _ = stream.set_nodelay(true);
+    let (tap, framing) = Tap::new(stream, settings);
+    let service = OnConnection { service: service.on_connection(framing.clone()), framing };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(settings.idle_timeout_ms))
+        .max_headers(FIELDS_MAX)
+        .max_buf_size(READ_BUFFER)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(tap), service);
+    let mut stopping = false;
+    loop {
+        let ended = tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+            _ = stopped.changed(), if !stopping => {
+                stopping = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                continue;
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(target: "objstore_core::http", %error, "connection ended");
+        }
+        break;
+    }
+    linger(connection.into_parts().io.into_inner().into_inner()).await;
+}
+
+async fn linger(mut stream: TcpStream) {
+    let read_away = async {
+        stream.shutdown().await?;
+        let mut buffer = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    let _ = tokio::time::timeout(LINGER, read_away).await;
+}
+
+/// Tells the tap that a head has arrived, then passes the request on.
+struct OnConnection {
+    service: PublicService,
+    framing: Framing,
+}
+
+impl Service<Request<Incoming>> for OnConnection {
+    type Response = <PublicService as Service<Request<Incoming>>>::Response;
+    type Error = <PublicService as Service<Request<Incoming>>>::Error;
+    type Future = <PublicService as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.framing.head_arrived();
+        Service::call(&self.service, request)
+    }
+}

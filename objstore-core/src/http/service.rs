@@ -1,0 +1,232 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use objstore_client::{Body, Error, ErrorKind};
+use tokio::sync::Semaphore;
+
+use super::intake::{self, Pending};
+use super::metrics::RequestMetrics;
+use super::routes::{Op, Route, route};
+use super::tap::Framing;
+use super::{answer, delete, get, guard, level, list, put, request, status};
+use crate::node::Node;
+
+/// The public HTTP API of a node, as a service: hand it to a server of your own, hyper or tower,
+/// or have [`Server`](crate::Server) serve it. Cheap to clone.
+///
+/// A request is answered with an error response where something is wrong; the service itself never
+/// fails. Dropping its future cancels the request: a put leaves the old version or the new one.
+#[derive(Clone)]
+pub struct PublicService {
+    shared: Arc<Shared>,
+    framing: Option<Framing>,
+}
+
+struct Shared {
+    node: Node,
+    requests: Semaphore,
+    metrics: RequestMetrics,
+    render_metrics: Option<RenderMetrics>,
+    version: String,
+    loopback: bool,
+}
+
+type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl PublicService {
+    pub(crate) fn new(node: Node) -> Self {
+        let shared = Shared {
+            requests: Semaphore::new(node.inner.settings.http.max_requests.max(1)),
+            metrics: RequestMetrics::new(),
+            render_metrics: None,
+            version: format!("objstore {}", env!("CARGO_PKG_VERSION")),
+            loopback: false,
+            node,
+        };
+        Self { shared: Arc::new(shared), framing: None }
+    }
+
+    /// Has `GET /metrics` answer what `render` returns: the host's recorder in the Prometheus text
+    /// format. Without it `/metrics` is 404.
+    #[must_use]
+    pub fn with_metrics(self, render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+        self.change(|shared| shared.render_metrics = Some(render))
+    }
+
+    /// What `GET /api/v1/version` answers; by default this crate's version.
+    #[must_use]
+    pub fn with_version(self, version: impl Into<String>) -> Self {
+        self.change(|shared| shared.version = version.into())
+    }
+
+    /// Says that only this machine can reach the listener: then a request whose `Host` or `Origin`
+    /// names anything else is refused, for it was made by a page in a browser.
+    pub(super) fn on_loopback(self) -> Self {
+        self.change(|shared| shared.loopback = true)
+    }
+
+    /// For one connection of our own server, whose raw heads are known.
+    pub(super) fn on_connection(&self, framing: Framing) -> Self {
+        Self { shared: Arc::clone(&self.shared), framing: Some(framing) }
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.shared.node
+    }
+
+    fn change(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let old = &self.shared;
+        let mut shared = Shared {
+            node: old.node.clone(),
+            requests: Semaphore::new(old.node.inner.settings.http.max_requests.max(1)),
+            metrics: old.metrics.clone(),
+            render_metrics: old.render_metrics.clone(),
+            version: old.version.clone(),
+            loopback: old.loopback,
+        };
+        change(&mut shared);
+        Self { shared: Arc::new(shared), framing: self.framing }
+    }
+
+    fn answer<B>(&self, request: Request<B>) -> Answering
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+
+    async fn handle<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let shared = &self.shared;
+        let clock = &shared.node.inner.env.clock;
+        let began = clock.monotonic();
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let op = route(path).map_or(Op::Other, |route| route.op(&head.method));
+        let is_head = head.method == Method::HEAD;
+        let mut pending = Pending::new(body, &head, &shared.node.inner.settings.http);
+
+        let answered = self.dispatch(&head, &mut pending).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(error) => answer::error(&error),
+        };
+        // What is left of a request's body would be taken for the next request's head.
+        if !pending.drain().await {
+            answer::close(&mut response);
+        }
+        if let Some(id) = request::request_id(&head.headers) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        if is_head {
+            answer::without_body(&mut response);
+        }
+        let took = clock.monotonic().saturating_duration_since(began);
+        shared.metrics.record(op, response.status(), took);
+        tracing::debug!(
+            target: "objstore_core::http",
+            method = %head.method,
+            path,
+            status = response.status().as_u16(),
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            request_id = ?head.headers.get("x-request-id"),
+            "request"
+        );
+        response
+    }
+
+    async fn dispatch<B>(
+        &self,
+        head: &http::request::Parts,
+        body: &mut Pending<B>,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let shared = &self.shared;
+        let node = &shared.node;
+        guard::check(head, self.framing.as_ref(), body)?;
+        if shared.loopback {
+            guard::check_origin(head, &node.inner.settings.http)?;
+        }
+        let path = head.uri.path();
+        let route = route(path).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NoSuchRoute,
+                "there is no such route; see the README for those there are",
+            )
+        })?;
+        if !route.allows(&head.method) {
+            return Ok(answer::wrong_method(&head.method, route.allow()));
+        }
+        let _permit = shared.requests.try_acquire().map_err(|_| intake::busy())?;
+        match route {
+            Route::Object(id) if head.method == Method::DELETE => {
+                delete::delete(node, request::id(id)?, head).await
+            }
+            Route::Object(id) => get::get(node, request::id(id)?, head).await,
+            Route::Put => put::put(node, head, body).await,
+            Route::Meta(id) => get::meta(node, request::id(id)?).await,
+            Route::Delete(id) => delete::delete(node, request::id(id)?, head).await,
+            Route::Level(id) => level::level(node, request::id(id)?, head).await,
+            Route::List => list::list(node, head).await,
+            Route::Id => Ok(answer::text(format!("{}\n", node.new_id()))),
+            Route::Version => Ok(answer::text(format!("{}\n", shared.version))),
+            Route::Ping => Ok(answer::text(format!("{}\n", node.id()))),
+            Route::Stats => Ok(answer::json(&node.stats())),
+            Route::Health => Ok(answer::text("ok\n")),
+            Route::Ready => Ok(status::ready(node)),
+            Route::Metrics => status::metrics(shared.render_metrics.as_deref()),
+        }
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for PublicService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        self.answer(request)
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for PublicService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.answer(request)
+    }
+}
+
+impl std::fmt::Debug for PublicService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublicService").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,218 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fjall::config::{CompressionPolicy, PinningPolicy};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+
+use super::store::{Batch, JournalStore, Space, StoreError};
+use crate::env::directory_bytes;
+
+/// A memtable of small bodies is flushed at this size, so that a restart replays little.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Flushed when the write-ahead log would grow past this; the least fjall allows.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// Blocks kept decoded in memory, for records mostly.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Bodies from this size on lie in blob files of their own, outside the tree's compactions.
+const SEPARATE_FROM: u32 = 512;
+/// A blob file is rewritten once a fifth of it is dead.
+const DEAD_SHARE: f32 = 0.2;
+/// The longest a reclaim waits for memtables to reach the disk.
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
+
+/// The journal in a [fjall](https://docs.rs/fjall) database, one keyspace for each [`Space`].
+pub(crate) struct FjallJournal {
+    path: PathBuf,
+    open: RwLock<Option<Arc<Open>>>,
+}
+
+struct Open {
+    records: Keyspace,
+    bodies: Keyspace,
+    meta: Keyspace,
+    // Dropped last: closing the database waits for its threads.
+    db: Database,
+}
+
+impl Open {
+    fn at(path: &Path) -> Result<Self, StoreError> {
+        let db = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(LOG_BYTES)
+            .worker_threads(2)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(open_error)?;
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .manual_journal_persist(true)
+                .index_block_pinning_policy(PinningPolicy::disabled())
+                .filter_block_pinning_policy(PinningPolicy::disabled())
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .index_block_compression_policy(CompressionPolicy::disabled())
+        };
+        let separated = || {
+            // The age cut-off excludes the youngest files from collection, which in a small store
+            // is all of them.
+            let blobs = KvSeparationOptions::default()
+                .separation_threshold(SEPARATE_FROM)
+                .compression(fjall::CompressionType::None)
+                .staleness_threshold(DEAD_SHARE)
+                .age_cutoff(1.0);
+            options().with_kv_separation(Some(blobs))
+        };
+        let keyspace = |name: &str, options: &dyn Fn() -> KeyspaceCreateOptions| {
+            db.keyspace(name, options).map_err(open_error)
+        };
+        Ok(Self {
+            records: keyspace("records", &options)?,
+            bodies: keyspace("bodies", &separated)?,
+            meta: keyspace("meta", &options)?,
+            db,
+        })
+    }
+
+    fn space(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Records => &self.records,
+            Space::Bodies => &self.bodies,
+            Space::Meta => &self.meta,
+        }
+    }
+
+    /// Writes everything in memory to tables and waits for it, so that nothing depends on a log
+    /// whose last sync may have failed.
+    fn flush(&self) -> Result<(), StoreError> {
+        for space in Space::ALL {
+            self.space(space).rotate_memtable().map_err(store_error)?;
+        }
+        let step = Duration::from_millis(2);
+        let mut waited = Duration::ZERO;
+        while Space::ALL.iter().any(|s| self.space(*s).sealed_memtable_count() > 0) {
+            if waited >= FLUSH_WAIT {
+                return Err(StoreError::Io("the journal does not get its tables to disk".into()));
+            }
+            std::thread::sleep(step);
+            waited += step;
+        }
+        Ok(())
+    }
+}
+
+impl FjallJournal {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = Arc::new(Open::at(path)?);
+        Ok(Self { path: path.to_owned(), open: RwLock::new(Some(open)) })
+    }
+
+    fn current(&self) -> Result<Arc<Open>, StoreError> {
+        let open = self.open.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        open.clone().ok_or(StoreError::Closed)
+    }
+
+    /// Closes the database once its last reader is through; readers hold it for one call only.
+    fn shut(&self) {
+        let taken = self.open.write().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(mut open) = taken {
+            loop {
+                match Arc::try_unwrap(open) {
+                    Ok(last) => return drop(last),
+                    Err(shared) => open = shared,
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+    }
+}
+
+impl JournalStore for FjallJournal {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let value = self.current()?.space(space).get(key).map_err(store_error)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let open = self.current()?;
+        let from = after.map_or(Unbounded, Excluded);
+        let range = open.space(space).range::<&[u8], _>((from, Unbounded));
+        let pair = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(store_error)?;
+            Ok((Bytes::from(key), Bytes::from(value)))
+        };
+        range.take(limit).map(pair).collect()
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let open = self.current()?;
+        let mut writes = open.db.batch().durability(Some(PersistMode::SyncData));
+        for (space, key, value) in batch.changes {
+            match value {
+                Some(value) => writes.insert(open.space(space), key, value),
+                None => writes.remove(open.space(space), key),
+            }
+        }
+        writes.commit().map_err(store_error)
+    }
+
+    fn physical_bytes(&self) -> u64 {
+        directory_bytes(&self.path)
+    }
+
+    fn reclaim(&self) -> Result<(), StoreError> {
+        let open = self.current()?;
+        open.flush()?;
+        // Twice: the first pass finds what is dead, the second rewrites the files that hold it.
+        for _ in 0..2 {
+            open.bodies.major_compact().map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.shut();
+        let open = Open::at(&self.path)?;
+        open.flush()?;
+        *self.open.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::new(open));
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.shut();
+    }
+}
+
+impl std::fmt::Debug for FjallJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FjallJournal").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// While opening, what does not decode is damage; the journal must never be guessed at.
+fn open_error(error: fjall::Error) -> StoreError {
+    match store_error(error) {
+        StoreError::Io(source) if source.downcast_ref::<std::io::Error>().is_none() => {
+            StoreError::Damaged(source.to_string())
+        }
+        other => other,
+    }
+}
+
+fn store_error(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => io.into(),
+        fjall::Error::JournalRecovery(e) => StoreError::Damaged(format!("{e:?}")),
+        fjall::Error::InvalidTrailer
+        | fjall::Error::InvalidTag(_)
+        | fjall::Error::Unrecoverable => StoreError::Damaged(error.to_string()),
+        other => StoreError::Io(Box::new(other)),
+    }
+}

@@ -1,0 +1,74 @@
+//! How records lie in the journal. Described in `docs/formats.md`; fixtures in `tests/formats.rs`.
+
+use bytes::Bytes;
+use objstore_client::types::ObjectId;
+
+use super::record::{Entry, Presence, Record};
+use super::stamp::Stamp;
+use super::store::StoreError;
+
+/// The first byte of every stored value; a greater one is of a newer program.
+const VERSION: u8 = 1;
+/// The key of the counters in [`super::Space::Meta`].
+pub(super) const COUNTERS_KEY: &[u8] = b"counters";
+const GARBAGE: &[u8] = b"garbage/";
+
+/// The key of an object's record.
+pub(crate) fn entry_key(id: ObjectId) -> [u8; 16] {
+    id.to_bytes()
+}
+
+/// The key of a small body: of this very version, so that an overwrite never touches bytes that a
+/// reader of the old version still wants.
+pub(crate) fn body_key(id: ObjectId, stamp: Stamp) -> Bytes {
+    [id.to_bytes().as_slice(), stamp.to_bytes().as_slice()].concat().into()
+}
+
+/// The key that says: this version's body file is to be removed.
+pub(super) fn garbage_key(id: ObjectId, stamp: Stamp) -> Bytes {
+    [GARBAGE, id.to_bytes().as_slice(), stamp.to_bytes().as_slice()].concat().into()
+}
+
+pub(crate) fn garbage_prefix() -> &'static [u8] {
+    GARBAGE
+}
+
+pub(crate) fn garbage_from_key(key: &[u8]) -> Option<(ObjectId, Stamp)> {
+    let (id, stamp) = key.strip_prefix(GARBAGE)?.split_at_checked(16)?;
+    let id = ObjectId::from_bytes(id.try_into().ok()?).ok()?;
+    Some((id, Stamp::from_bytes(stamp.try_into().ok()?)))
+}
+
+pub(super) fn encode_entry(record: &Record, presence: Presence) -> Bytes {
+    encode(&(presence, record))
+}
+
+pub(crate) fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
+    let (presence, record): (Presence, Record) = decode(bytes)?;
+    Ok(Entry::new(record, presence))
+}
+
+/// A record alone, as body files carry it.
+pub(crate) fn encode_record(record: &Record) -> Bytes {
+    encode(record)
+}
+
+pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {
+    decode(bytes)
+}
+
+pub(super) fn encode<T: serde::Serialize>(value: &T) -> Bytes {
+    // Postcard fails only for types whose length is not known beforehand; ours all are.
+    postcard::to_extend(value, vec![VERSION]).unwrap_or_default().into()
+}
+
+pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest)
+            .map_err(|e| StoreError::Damaged(format!("a record does not decode: {e}"))),
+        Some((newer, _)) => Err(StoreError::Damaged(format!(
+            "a record has format {newer}, this program reads up to {VERSION}"
+        ))),
+        None => Err(StoreError::Damaged("an empty record".to_owned())),
+    }
+}

@@ -1,0 +1,28 @@
+//! The journal: one record for each object, on disk before it is acknowledged.
+
+mod counters;
+mod fjall_store;
+mod format;
+mod mark;
+mod memory_store;
+mod merge;
+mod record;
+mod stamp;
+mod store;
+mod writer;
+
+pub use memory_store::MemoryJournal;
+pub use stamp::NodeId;
+pub use store::{Batch, JournalStore, Space, StoreError};
+
+pub(crate) use fjall_store::FjallJournal;
+pub(crate) use format::{
+    body_key, decode_entry, decode_record, encode_record, entry_key, garbage_from_key,
+    garbage_prefix,
+};
+pub(crate) use mark::{LogCopy, Mark};
+pub(crate) use record::{Entry, Live, Presence, Record};
+pub(crate) use stamp::{Stamp, StampSource};
+pub(crate) use writer::{
+    Change, Committed, NewBody, Queue, Shared as WriterShared, Writer, WriterHandle, is_current,
+};

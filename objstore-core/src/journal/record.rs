@@ -1,0 +1,84 @@
+use std::sync::Arc;
+
+use objstore_client::types::{ETag, Level, ObjectId, ObjectMeta, ObjectName, UserMeta};
+use serde::{Deserialize, Serialize};
+
+use super::stamp::Stamp;
+
+/// What the whole cluster knows about one version of an object, the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: ObjectId,
+    pub(crate) stamp: Stamp,
+    /// Nanoseconds since the Unix epoch, as the user is told.
+    pub(crate) modified: u64,
+    /// None: a tombstone.
+    pub(crate) live: Option<Box<Live>>,
+}
+
+/// What a version that is not a tombstone has besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) level: Level,
+    pub(crate) size: u64,
+    /// BLAKE3 of the body.
+    pub(crate) digest: [u8; 32],
+    pub(crate) name: ObjectName,
+    pub(crate) content_type: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) user_meta: UserMeta,
+    /// The remote's ETag, once it has confirmed this very version.
+    pub(crate) remote_etag: Option<String>,
+}
+
+/// Where this node has the body of a version. Never leaves the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Presence {
+    /// Not here (or there is none: a tombstone).
+    Absent,
+    /// In the journal's own store.
+    Inline,
+    /// In a file of its own that takes this many bytes of disk.
+    File { physical: u64 },
+}
+
+/// A record with this node's presence: what one lookup yields.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) record: Record,
+    pub(crate) presence: Presence,
+    /// The record as users see it, made once.
+    pub(crate) meta: Arc<ObjectMeta>,
+}
+
+impl Entry {
+    pub(crate) fn new(record: Record, presence: Presence) -> Self {
+        let meta = Arc::new(record.to_meta());
+        Self { record, presence, meta }
+    }
+
+    /// The version as conditions and readers see it: a tombstone is no object.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.record.live.as_deref()
+    }
+}
+
+impl Record {
+    fn to_meta(&self) -> ObjectMeta {
+        let mut meta = ObjectMeta::new(self.id, self.modified);
+        match &self.live {
+            None => meta.is_deleted = true,
+            Some(live) => {
+                meta.name = live.name.clone();
+                meta.size = live.size;
+                meta.user_meta = live.user_meta.clone();
+                meta.consistency = live.level;
+                meta.etag = Some(ETag::from_digest(&live.digest));
+                meta.content_type.clone_from(&live.content_type);
+                meta.content_encoding.clone_from(&live.content_encoding);
+                meta.blake3 = Some(blake3::Hash::from_bytes(live.digest).to_hex().to_string());
+            }
+        }
+        meta
+    }
+}

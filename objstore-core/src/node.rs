@@ -1,0 +1,193 @@
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use objstore_client::{Error, ErrorKind};
+use tokio::sync::Semaphore;
+
+use crate::bodies::FileStore;
+use crate::builder::Builder;
+use crate::cache::{Buffers, Tier};
+use crate::env::{self, Env};
+use crate::http::{PublicService, Server};
+use crate::janitor::{Janitor, Rooms, Waiting};
+use crate::journal::{
+    Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
+};
+use crate::ops::{Counts, IdSource};
+use crate::remote::DirRemote;
+use crate::settings::Settings;
+use crate::state_dir::StateDir;
+use crate::usage::Usage;
+
+/// A node: a handle, cheap to clone and to send between threads. All clones are the same node.
+///
+/// The node stops when [`shutdown`](Self::shutdown) is called or the last handle is dropped;
+/// [`PublicService`]s and [`Server`]s made from it are handles too. Dropping the last one waits for
+/// the journal to close, usually some ten milliseconds; where that must not happen on the current
+/// thread, await `shutdown` first.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) env: Env,
+    pub(crate) node_id: NodeId,
+    pub(crate) started: Instant,
+    pub(crate) store: Arc<dyn JournalStore>,
+    pub(crate) files: Arc<FileStore>,
+    pub(crate) tier: Arc<Tier>,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) stamps: Arc<StampSource>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) shared: Arc<WriterShared>,
+    pub(crate) remote: DirRemote,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) ids: IdSource,
+    pub(crate) uploads: Semaphore,
+    pub(crate) phase: AtomicU8,
+    pub(crate) threads: Threads,
+    /// Unlocked last.
+    pub(crate) _dirs: Option<StateDir>,
+}
+
+const DRAINING: u8 = 1;
+const STOPPED: u8 = 2;
+
+impl Node {
+    /// Starts building a node.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// This node's id: made once and kept in its state directory.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.node_id
+    }
+
+    /// The public HTTP API as a service, to be mounted in a hyper or tower server.
+    #[must_use]
+    pub fn public_service(&self) -> PublicService {
+        PublicService::new(self.clone())
+    }
+
+    /// Serves the public HTTP API on a listener, on the current tokio runtime, until the returned
+    /// handle is stopped or dropped. With a listener bound to port 0,
+    /// [`Server::local_addr`] tells the port.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when the listener has no address.
+    pub fn serve_public(&self, listener: tokio::net::TcpListener) -> Result<Server, Error> {
+        Server::start(listener, self.public_service())
+    }
+
+    /// Says that this node is about to stop: [`is_ready`](Self::is_ready) and `/readyz` turn at
+    /// once, requests go on being served.
+    pub fn drain(&self) {
+        self.inner.phase.fetch_max(DRAINING, Ordering::AcqRel);
+    }
+
+    /// Whether this node wants requests: it is neither stopping nor unable to write.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.phase.load(Ordering::Acquire) == 0
+            && !self.inner.shared.broken.load(Ordering::Acquire)
+    }
+
+    /// Stops the node: changes under way are made durable and answered, everything after that is
+    /// told [`ErrorKind::Stopping`], the journal is closed and the directories are unlocked once
+    /// the last handle is gone too. Calling it again waits for the same end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stopping`] when the runtime shuts down first.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the stopping.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        inner.phase.store(STOPPED, Ordering::Release);
+        inner.threads.tell();
+        env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.threads.join()).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        if self.phase.load(Ordering::Acquire) == STOPPED { Err(self.stopping()) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn stopping(&self) -> Error {
+        Error::new(ErrorKind::Stopping, "this node is stopping; ask another, or start it again")
+    }
+
+    pub(crate) async fn commit(&self, change: Change) -> Result<Committed, Error> {
+        self.threads.writer.commit(change).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.threads.tell();
+        self.threads.join();
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("id", &self.node_id).finish_non_exhaustive()
+    }
+}
+
+/// The node's own threads.
+pub(crate) struct Threads {
+    writer: WriterHandle,
+    janitor: Janitor,
+    running: Mutex<Option<[JoinHandle<()>; 2]>>,
+}
+
+impl Threads {
+    pub(crate) fn start(
+        handle: WriterHandle,
+        queue: Queue,
+        writer: Writer,
+        janitor: Janitor,
+        waiting: Waiting,
+        rooms: Rooms,
+    ) -> Result<Self, Error> {
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| {
+                Error::new(ErrorKind::Unavailable, "no thread could be started").with_source(e)
+            })
+        };
+        let cleaner = janitor.clone();
+        let running = [
+            spawn("objstore-writer", Box::new(move || writer.run(queue)))?,
+            spawn("objstore-janitor", Box::new(move || cleaner.run(waiting, &rooms)))?,
+        ];
+        Ok(Self { writer: handle, janitor, running: Mutex::new(Some(running)) })
+    }
+
+    /// Tells the threads to end; does not wait.
+    fn tell(&self) {
+        self.writer.stop();
+    }
+
+    /// Waits for the threads to end. Blocks.
+    fn join(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some([writer, janitor]) = running.take() {
+            // The writer first: its last answers leave chores for the janitor.
+            let _ = writer.join();
+            self.janitor.stop();
+            let _ = janitor.join();
+        }
+    }
+}

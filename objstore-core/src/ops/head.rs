@@ -1,0 +1,24 @@
+use std::sync::Arc;
+
+use objstore_client::Error;
+use objstore_client::types::{ObjectId, ObjectMeta};
+
+use crate::node::Node;
+
+impl Node {
+    /// What is known about an object, without its body.
+    ///
+    /// # Errors
+    /// [`NotFound`](objstore_client::ErrorKind::NotFound);
+    /// [`Deleted`](objstore_client::ErrorKind::Deleted), with the tombstone in
+    /// [`Error::meta`]; [`Corrupt`](objstore_client::ErrorKind::Corrupt),
+    /// [`Unavailable`](objstore_client::ErrorKind::Unavailable),
+    /// [`Stopping`](objstore_client::ErrorKind::Stopping).
+    ///
+    /// # Cancellation
+    /// May be dropped at any time.
+    pub async fn head(&self, id: ObjectId) -> Result<Arc<ObjectMeta>, Error> {
+        self.inner.check_running()?;
+        Ok(Arc::clone(&self.inner.live(id, false).await?.entry.meta))
+    }
+}

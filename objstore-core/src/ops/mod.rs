@@ -1,0 +1,17 @@
+//! What a node does, one verb for each file.
+
+mod delete;
+mod get;
+mod head;
+mod ids;
+mod level;
+mod list;
+mod lookup;
+mod put;
+mod stats;
+
+pub use get::Object;
+pub(crate) use get::unsatisfiable;
+pub(crate) use ids::IdSource;
+pub(crate) use lookup::{journal_error, not_found};
+pub(crate) use stats::Counts;

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+
+use objstore_client::options::PutOptions;
+use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
+use objstore_client::{Body, Error, ErrorKind};
+
+use crate::bodies::{FileBody, Received, ReceivedBody, Receiver};
+use crate::cache::Hot;
+use crate::env;
+use crate::journal::{Change, Entry, Live, NewBody, Presence, Record};
+use crate::node::{Inner, Node};
+
+impl Node {
+    /// Stores a body under an id, as a new object or a new version of one, and returns its
+    /// metadata once it is as durable as its level asks for: synced to this node's disk, and from
+    /// level 1 on stored in the remote as well.
+    ///
+    /// The body is streamed; at most about half a MiB of it is in memory at a time. Of two puts of
+    /// one id the one that came through last is what readers see; a reader never sees a mixture.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidUserMeta`] when there is more of it than the level takes,
+    /// [`ErrorKind::IncompleteBody`], [`ErrorKind::DigestMismatch`], [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::PreconditionFailed`], [`ErrorKind::StorageFull`]: nothing was stored.
+    /// [`ErrorKind::Unavailable`]: the outcome is unknown, sending the same again is safe.
+    /// [`ErrorKind::Stopping`]. Errors of the body's stream are passed on.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the old version or the new one, and no temporary file.
+    pub async fn put(
+        &self,
+        id: ObjectId,
+        body: impl Into<Body>,
+        options: PutOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        inner.check_metadata(options.level, &options)?;
+        // Bad conditions are told before a long body is taken in; the commit judges them again.
+        if !options.conditions.is_empty() {
+            let current = inner.lookup(id, false).await?;
+            options.conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
+        }
+        let _permit = inner.uploads.acquire().await.map_err(|_| inner.stopping())?;
+        let receiver = Receiver {
+            files: &inner.files,
+            blocking: inner.env.blocking.as_ref(),
+            usage: &inner.usage,
+            inline_max: inner.settings.inline_max_bytes,
+            size_max: inner.settings.max_object_bytes,
+        };
+        let received = receiver.receive(body.into(), &options.digests).await?;
+        let size = received.size;
+        let meta = inner.store_received(id, received, options).await?;
+        inner.counts.put(size);
+        Ok(meta)
+    }
+}
+
+impl Inner {
+    fn check_metadata(&self, level: Level, options: &PutOptions) -> Result<(), Error> {
+        if level > Level::Local && options.user_meta.byte_len() > UserMeta::MAX_REMOTE_LEN {
+            return Err(Error::new(
+                ErrorKind::InvalidUserMeta,
+                "from level 1 on, user metadata is at most 2 KiB",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn store_received(
+        &self,
+        id: ObjectId,
+        received: Received,
+        options: PutOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        let Received { size, digest, body, reservation } = received;
+        // An overwrite never lowers a level. The writer makes sure that nobody raises it between
+        // here and the commit.
+        let level = match self.tier.peek(id) {
+            Some(hot) => options.level.max(level_of(&hot)),
+            None => match self.lookup(id, false).await? {
+                Some(hot) => options.level.max(level_of(&hot)),
+                None => options.level,
+            },
+        };
+        self.check_metadata(level, &options)?;
+        let stamp = self.stamps.next();
+        let live = Live {
+            level,
+            size,
+            digest,
+            name: options.name,
+            content_type: options.content_type,
+            content_encoding: options.content_encoding,
+            user_meta: options.user_meta,
+            remote_etag: None,
+        };
+        let mut record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
+        let body = match body {
+            ReceivedBody::Inline(bytes) => NewBody::Inline(bytes),
+            ReceivedBody::File(file) => {
+                let head = record.clone();
+                let published =
+                    env::run(self.env.blocking.as_ref(), move || file.publish(&head)).await?;
+                NewBody::File(published.map_err(|e| self.usage.disk_error(e))?)
+            }
+        };
+        if level > Level::Local {
+            let etag = self.upload(&record, &body).await?;
+            if let Some(live) = &mut record.live {
+                live.remote_etag = Some(etag);
+            }
+        }
+        let change = Change::Put { record, body, conditions: options.conditions, reservation };
+        Ok(self.commit(change).await?.meta)
+    }
+
+    /// Copies a version that is durable here to the remote.
+    async fn upload(&self, record: &Record, body: &NewBody) -> Result<String, Error> {
+        let hot = match body {
+            NewBody::Inline(bytes) => Hot {
+                entry: Entry::new(record.clone(), Presence::Inline),
+                inline: Some(bytes.clone()),
+            },
+            NewBody::File(FileBody { physical, .. }) => {
+                let presence = Presence::File { physical: *physical };
+                Hot { entry: Entry::new(record.clone(), presence), inline: None }
+            }
+        };
+        self.upload_version(&hot).await
+    }
+
+    /// Copies a version that is on this node to the remote and returns the tag it has there.
+    pub(crate) async fn upload_version(&self, hot: &Hot) -> Result<String, Error> {
+        let body = match &hot.inline {
+            Some(bytes) => bytes.clone().into(),
+            None => {
+                let size = hot.entry.meta.size;
+                let reader = self.file_reader(hot, 0..size);
+                let (counts, id) = (Arc::clone(&self.counts), hot.entry.record.id);
+                let chunks =
+                    futures_util::stream::unfold(Some((reader, counts)), move |state| async move {
+                        let (mut reader, counts) = state?;
+                        match reader.next().await {
+                            Ok(bytes) => bytes.map(|bytes| (Ok(bytes), Some((reader, counts)))),
+                            Err(error) => Some((Err(counts.read_error(id, error)), None)),
+                        }
+                    });
+                Body::from_stream(chunks, Some(size))
+            }
+        };
+        self.remote.put(&hot.entry.record, body).await
+    }
+}
+
+fn level_of(hot: &Hot) -> Level {
+    hot.entry.live().map_or(Level::Local, |live| live.level)
+}

@@ -1,0 +1,100 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use objstore_client::types::{BodyStats, JournalStats, ObjectId, RequestStats, Stats};
+use objstore_client::{Error, ErrorKind};
+
+use crate::bodies::ReadError;
+use crate::node::Node;
+
+/// What happened since the node started. Each count is also a metric of the `metrics` facade.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    deletes: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    corrupt_reads: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn put(&self, bytes: u64) {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn got(&self, bytes: u64) {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn deleted(&self) {
+        self.deletes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts and reports a damaged body; what the reader is told.
+    pub(crate) fn corrupt(&self, id: ObjectId) -> Error {
+        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%id, "the body of this object is damaged on this node; it is left where it is");
+        Error::new(
+            ErrorKind::Corrupt,
+            "the body is damaged on this node and no other copy was found; put it again",
+        )
+    }
+
+    pub(crate) fn read_error(&self, id: ObjectId, error: ReadError) -> Error {
+        match error {
+            ReadError::Gone | ReadError::Damaged => self.corrupt(id),
+            ReadError::Stopping(error) => error,
+            ReadError::Io(error) => {
+                tracing::error!(%id, %error, "the body of this object could not be read");
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "the disk could not be read; try again, and see the node's log",
+                )
+                .with_source(error)
+            }
+        }
+    }
+
+    fn stats(&self) -> RequestStats {
+        let mut stats = RequestStats::default();
+        stats.puts = self.puts.load(Ordering::Relaxed);
+        stats.gets = self.gets.load(Ordering::Relaxed);
+        stats.deletes = self.deletes.load(Ordering::Relaxed);
+        stats.bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        stats.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+        stats
+    }
+}
+
+impl Node {
+    /// What this node can say about itself, from memory. Does not block.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        let counters = inner.shared.counters();
+        let mut journal = JournalStats::default();
+        journal.objects = counters.objects;
+        journal.tombstones = counters.tombstones;
+        journal.batches = counters.batches;
+        journal.changes = counters.changes;
+        journal.writable = !inner.shared.broken.load(Ordering::Acquire);
+        let mut bodies = BodyStats::default();
+        bodies.bytes = counters.bytes;
+        bodies.bytes_physical = inner.usage.physical();
+        bodies.bytes_max = inner.usage.max().unwrap_or(0);
+        bodies.corrupt_reads = inner.counts.corrupt_reads.load(Ordering::Relaxed);
+        let up = inner.env.clock.monotonic().saturating_duration_since(inner.started);
+        let mut stats = Stats::default();
+        stats.node_id = inner.node_id.to_string();
+        stats.version = env!("CARGO_PKG_VERSION").to_owned();
+        stats.uptime_seconds = up.as_secs();
+        stats.disk_stats = inner.usage.disk();
+        stats.journal = journal;
+        stats.bodies = bodies;
+        stats.cache = inner.tier.stats();
+        stats.requests = inner.counts.stats();
+        stats
+    }
+}

@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything about a node that can be tuned, as plain data. `Settings::default()` suits one node
+/// on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where records and small bodies are kept. Default `state/`.
+    pub state_dir: PathBuf,
+    /// Where large bodies are kept. Default `files/`.
+    pub files_dir: PathBuf,
+    /// The directory that stands where a bucket would, for objects of level 1 and 2. Default
+    /// `remote/` below the state directory.
+    pub remote_dir: Option<PathBuf>,
+    /// The most bytes of disk that journal, bodies and uploads being received may take together,
+    /// at least [`Self::MIN_MAX_BYTES`]. Default: the disk is the limit.
+    pub max_bytes: Option<u64>,
+    /// The most bytes the memory tier may hold; 0 for none. Default: the lesser of 256 MiB and an
+    /// eighth of the memory of the cgroup or machine.
+    pub memory_bytes: Option<u64>,
+    /// The longest body taken, in bytes. Default 256 GiB.
+    pub max_object_bytes: u64,
+    /// The longest body kept in the journal instead of a file, in bytes, at most 1 MiB. Default
+    /// 64 KiB.
+    pub inline_max_bytes: usize,
+    /// Puts received at a time; more wait. Default 256.
+    pub max_uploads: usize,
+    /// The public HTTP service.
+    pub http: HttpSettings,
+}
+
+impl Settings {
+    /// The least that [`Self::max_bytes`] may be: the journal's log alone needs up to half of it.
+    pub const MIN_MAX_BYTES: u64 = 128 * 1024 * 1024;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("state"),
+            files_dir: PathBuf::from("files"),
+            remote_dir: None,
+            max_bytes: None,
+            memory_bytes: None,
+            max_object_bytes: 256 << 30,
+            inline_max_bytes: 64 * 1024,
+            max_uploads: 256,
+            http: HttpSettings::default(),
+        }
+    }
+}
+
+/// The bounds of the public HTTP service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HttpSettings {
+    /// Connections served at a time; more are told 503. Default 4096.
+    pub max_connections: usize,
+    /// Requests handled at a time over all connections; more are told 503. Default 1024.
+    pub max_requests: usize,
+    /// The time within which the head of a request must arrive, in milliseconds. Default 10 s.
+    pub head_timeout_ms: u64,
+    /// The time within which at least [`Self::body_min_bytes`] of a body must move, in
+    /// milliseconds, in either direction. Default 30 s.
+    pub body_timeout_ms: u64,
+    /// The least of a body that must move within [`Self::body_timeout_ms`], in bytes. Default
+    /// 30 KiB, which makes 1 KiB/s.
+    pub body_min_bytes: u64,
+    /// The time a connection may stay open without a request, in milliseconds. Default 120 s.
+    pub idle_timeout_ms: u64,
+    /// Names that a request's `Host` or `Origin` may have besides loopback and this machine, when
+    /// the listener is bound to loopback. Default none.
+    pub allow_hosts: Vec<String>,
+    /// Serve types that a browser would run (HTML, SVG, …) inline instead of as an attachment.
+    /// Default false.
+    pub serve_active_content: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            max_requests: 1024,
+            head_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            body_min_bytes: 30 * 1024,
+            idle_timeout_ms: 120_000,
+            allow_hosts: Vec::new(),
+            serve_active_content: false,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The directories of a node: who may use them, which format they have, whose they are.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use objstore_client::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::env::{Entropy, make_private_dir};
+use crate::journal::NodeId;
+use crate::settings::Settings;
+
+/// The format this program writes, and the newest it reads.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "FORMAT";
+const LOCK_FILE: &str = "lock";
+/// The remote of a node that was not given another.
+const EMBEDDED: &str = "embedded";
+
+/// Two directories, locked for this process until dropped.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    pub(crate) node: NodeId,
+    pub(crate) state: PathBuf,
+    pub(crate) files: PathBuf,
+    pub(crate) remote: PathBuf,
+    /// The files directory was empty although the state directory is not new.
+    pub(crate) files_are_new: bool,
+    _locks: [File; 2],
+}
+
+/// What a directory says about itself, as JSON in its file `FORMAT`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    node: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote: Option<String>,
+}
+
+impl StateDir {
+    /// Locks and checks the directories of the settings, making what is not there yet. Blocks.
+    pub(crate) fn open(
+        settings: &Settings,
+        entropy: &dyn Entropy,
+        now_ms: u64,
+        new_node_id: bool,
+    ) -> Result<Self, Error> {
+        let (state, state_lock) = lock(&settings.state_dir, "state", "--state-dir")?;
+        let (files, files_lock) = lock(&settings.files_dir, "files", "--files-dir")?;
+        let remote = match &settings.remote_dir {
+            Some(dir) => absolute(dir)?,
+            None => state.join("remote"),
+        };
+        let remote_name = match &settings.remote_dir {
+            Some(_) => remote.to_string_lossy().into_owned(),
+            None => EMBEDDED.to_owned(),
+        };
+
+        let old_state = Identity::read(&state)?;
+        let old_files = Identity::read(&files)?;
+        if let (Some(state_id), Some(files_id)) = (&old_state, &old_files)
+            && state_id.node != files_id.node
+        {
+            return Err(configuration(format!(
+                "{} and {} belong to different nodes; --state-dir and --files-dir must be given together",
+                state.display(),
+                files.display()
+            )));
+        }
+        if old_state.is_none() && old_files.is_some() {
+            return Err(configuration(format!(
+                "{} holds the bodies of a node whose state is not in {}; give the right --state-dir, or another --files-dir",
+                files.display(),
+                state.display()
+            )));
+        }
+        if let Some(made_with) = old_state.as_ref().and_then(|id| id.remote.as_ref())
+            && *made_with != remote_name
+        {
+            return Err(configuration(format!(
+                "{} was made with the remote {made_with}, not {remote_name}; give the one it was made with, or another --state-dir",
+                state.display()
+            )));
+        }
+
+        let node = match &old_state {
+            Some(id) if !new_node_id => NodeId::parse(&id.node).ok_or_else(|| {
+                configuration(format!("{} holds no node id", state.join(FORMAT_FILE).display()))
+            })?,
+            _ => NodeId((u128::from(now_ms) << 80) | (entropy.random() >> 48)),
+        };
+        let files_are_new = old_state.is_some() && old_files.is_none();
+        let identity = |remote| Identity { format: FORMAT, node: node.to_string(), remote };
+        if old_files.is_none() || new_node_id {
+            identity(None).write(&files)?;
+        }
+        if old_state.is_none() || new_node_id {
+            identity(Some(remote_name)).write(&state)?;
+        }
+        make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
+        Ok(Self { node, state, files, remote, files_are_new, _locks: [state_lock, files_lock] })
+    }
+}
+
+impl Identity {
+    fn read(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(FORMAT_FILE);
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| {
+                configuration(format!("{} cannot be read", path.display())).with_source(e)
+            })?,
+        };
+        // The number first: whatever else a newer format says may mean something else.
+        #[derive(Deserialize)]
+        struct Number {
+            format: u32,
+        }
+        let damaged = |e| {
+            configuration(format!("{} is damaged; restore it from a backup", path.display()))
+                .with_source(e)
+        };
+        let Number { format } = serde_json::from_slice(&text).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(configuration(format!(
+                "{} has format {format}, this program knows formats up to {FORMAT}; use a newer objstore",
+                dir.display()
+            )));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let new = dir.join("FORMAT.new");
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
+            serde_json::to_writer(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            std::fs::rename(&new, dir.join(FORMAT_FILE))?;
+            sync_dir(dir)
+        };
+        write().map_err(|e| {
+            configuration(format!("{} cannot be written", dir.display())).with_source(e)
+        })
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // a directory of the operator's, opened before any disk is
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn lock(dir: &Path, what: &str, flag: &str) -> Result<(PathBuf, File), Error> {
+    let prepare = || -> io::Result<(PathBuf, File)> {
+        make_private_dir(dir)?;
+        let dir = dir.canonicalize()?;
+        let path = dir.join(LOCK_FILE);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok((dir, file))
+    };
+    let (path, file) = prepare().map_err(|e| unusable(dir, what, flag, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok((path, file)),
+        Err(TryLockError::WouldBlock) => Err(configuration(format!(
+            "another process uses the {what} directory {}; give each node directories of its own with --state-dir and --files-dir",
+            path.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(unusable(dir, what, flag, e)),
+    }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(dir).map_err(|e| unusable(dir, "remote", "--remote-dir", e))
+}
+
+fn unusable(dir: &Path, what: &str, flag: &str, error: io::Error) -> Error {
+    configuration(format!(
+        "the {what} directory {} cannot be used ({error}); give another with {flag}",
+        dir.display()
+    ))
+    .with_source(error)
+}
+
+pub(crate) fn configuration(message: String) -> Error {
+    Error::new(ErrorKind::Configuration, message)
+}

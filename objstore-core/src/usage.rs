@@ -1,0 +1,183 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use objstore_client::types::DiskStats;
+use objstore_client::{Error, ErrorKind};
+
+/// How much disk is used, and whether more may be.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    /// The most physical bytes; none when the disk is the limit.
+    max: Option<u64>,
+    /// Free bytes of the disk that puts leave alone, so that deletes and the journal's own upkeep
+    /// still have room. Measured by the janitor.
+    floor: AtomicU64,
+    /// The journal, when last measured.
+    journal: AtomicU64,
+    /// What the journal may have grown by since.
+    journal_growth: AtomicU64,
+    /// Body files with a record.
+    files: AtomicU64,
+    /// Body files waiting to be removed.
+    garbage: AtomicU64,
+    /// Room promised to puts under way.
+    reserved: AtomicU64,
+    disk_total: AtomicU64,
+    disk_free: AtomicU64,
+    /// The disk said it was full; cleared when it has room again.
+    disk_full: AtomicBool,
+}
+
+/// Room for a body on its way in, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    usage: Arc<Usage>,
+    bytes: u64,
+}
+
+/// What a body takes beyond its bytes: head and table of a file, record, log framing.
+const OVERHEAD: u64 = 4096;
+
+impl Usage {
+    pub(crate) fn new(max: Option<u64>) -> Self {
+        Self { max, disk_free: AtomicU64::new(u64::MAX), ..Self::default() }
+    }
+
+    pub(crate) fn max(&self) -> Option<u64> {
+        self.max
+    }
+
+    /// Physical bytes: journal, bodies, and what is being received.
+    pub(crate) fn physical(&self) -> u64 {
+        [&self.journal, &self.journal_growth, &self.files, &self.garbage, &self.reserved]
+            .iter()
+            .map(|part| part.load(Ordering::Relaxed))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Room for a body of this many bytes.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
+        let mut reservation = Reservation { usage: Arc::clone(self), bytes: 0 };
+        reservation.grow_to(bytes)?;
+        Ok(reservation)
+    }
+
+    /// Whether almost no room is left: time to look for some.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+            || self.disk_free.load(Ordering::Relaxed)
+                < self.floor.load(Ordering::Relaxed).saturating_mul(2)
+            || self.max.is_some_and(|max| self.physical() > max / 10 * 8)
+    }
+
+    /// The error that a failed write or sync becomes; a full disk stops further puts.
+    pub(crate) fn disk_error(&self, error: io::Error) -> Error {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        ) {
+            self.set_disk_full();
+            return disk_full().with_source(error);
+        }
+        tracing::error!(%error, "the disk below the files directory failed");
+        Error::new(
+            ErrorKind::Unavailable,
+            "the disk failed; nothing was acknowledged, see the node's log and send it again",
+        )
+        .with_source(error)
+    }
+
+    pub(crate) fn set_disk_full(&self) {
+        self.disk_full.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_disk(&self, total: u64, free: u64, floor: u64) {
+        self.disk_total.store(total, Ordering::Relaxed);
+        self.disk_free.store(free, Ordering::Relaxed);
+        self.floor.store(floor, Ordering::Relaxed);
+        if free > floor {
+            self.disk_full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn disk(&self) -> DiskStats {
+        let free = self.disk_free.load(Ordering::Relaxed);
+        DiskStats::new(
+            self.disk_total.load(Ordering::Relaxed),
+            if free == u64::MAX { 0 } else { free },
+        )
+    }
+
+    /// The journal took on a value of this size; it is written twice, to the log and to a table.
+    pub(crate) fn journal_grew(&self, bytes: u64) {
+        self.journal_growth.fetch_add(bytes.saturating_mul(2), Ordering::Relaxed);
+    }
+
+    /// Replaces the estimate by a measurement that began when the growth was `seen`.
+    pub(crate) fn journal_measured(&self, bytes: u64, seen: u64) {
+        self.journal.store(bytes, Ordering::Relaxed);
+        self.journal_growth.fetch_sub(seen, Ordering::Relaxed);
+    }
+
+    pub(crate) fn journal_growth(&self) -> u64 {
+        self.journal_growth.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_files(&self, bytes: u64) {
+        self.files.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn garbage_added(&self, bytes: u64) {
+        self.garbage.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn garbage_removed(&self, bytes: u64) {
+        self.garbage.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Reservation {
+    /// Makes it room for a body of this many bytes in all.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Error> {
+        let wanted = bytes.saturating_add(OVERHEAD);
+        let Some(more) = wanted.checked_sub(self.bytes).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let usage = &self.usage;
+        if let Some(max) = usage.max
+            && usage.physical().saturating_add(more) > max
+        {
+            return Err(Error::new(
+                ErrorKind::StorageFull,
+                "the node's storage quota is used up; delete objects or raise max-bytes",
+            )
+            .with_retry_after(std::time::Duration::from_secs(5)));
+        }
+        let room = usage
+            .disk_free
+            .load(Ordering::Relaxed)
+            .saturating_sub(usage.floor.load(Ordering::Relaxed));
+        let reserved = usage.reserved.load(Ordering::Relaxed);
+        if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
+            return Err(disk_full());
+        }
+        usage.reserved.fetch_add(more, Ordering::Relaxed);
+        self.bytes = wanted;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.usage.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn disk_full() -> Error {
+    Error::new(
+        ErrorKind::StorageFull,
+        "the disk is full; nothing was acknowledged, make room and send it again",
+    )
+    .with_retry_after(std::time::Duration::from_secs(5))
+}
