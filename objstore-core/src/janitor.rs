@@ -16,6 +16,8 @@ use crate::usage::Usage;
 /// How often the disk is measured while there is work, and while there is none.
 const BUSY_TICK: Duration = Duration::from_millis(200);
 const IDLE_TICK: Duration = Duration::from_secs(2);
+/// Files removed with one sync.
+const REMOVED_TOGETHER: usize = 256;
 /// Dead small bodies below this are left to the journal's own compactions.
 const RECLAIM_FROM: u64 = 16 * 1024 * 1024;
 /// Puts leave this share of a disk free, and at most this much.
@@ -40,8 +42,16 @@ struct Shared {
 #[derive(Debug)]
 enum Chore {
     Staged { staged: String, target: Option<(ObjectId, Stamp)> },
-    File { id: ObjectId, stamp: Stamp, physical: u64 },
+    File(Garbage),
     Stop,
+}
+
+/// A body file that nothing refers to.
+#[derive(Debug)]
+struct Garbage {
+    id: ObjectId,
+    stamp: Stamp,
+    physical: u64,
 }
 
 /// What the janitor works on.
@@ -69,7 +79,7 @@ impl Janitor {
 
     /// Removes the file of a version whose removal is noted in the journal.
     pub(crate) fn remove_file(&self, id: ObjectId, stamp: Stamp, physical: u64) {
-        let _ = self.chores.send(Chore::File { id, stamp, physical });
+        let _ = self.chores.send(Chore::File(Garbage { id, stamp, physical }));
     }
 
     /// A small body became dead.
@@ -90,29 +100,21 @@ impl Janitor {
     /// Works until stopped.
     pub(crate) fn run(&self, waiting: Waiting, rooms: &Rooms) {
         let mut quiet = false;
+        let mut next = None;
         measure(rooms);
         loop {
             let tick = if quiet { IDLE_TICK } else { BUSY_TICK };
-            match waiting.0.recv_timeout(tick) {
+            let chore = match next.take() {
+                Some(chore) => Ok(chore),
+                None => waiting.0.recv_timeout(tick),
+            };
+            match chore {
                 Ok(Chore::Staged { staged, target }) => {
-                    let removed = match target {
-                        Some((id, stamp)) => rooms.files.remove(id, stamp),
-                        None => Ok(()),
-                    };
-                    // The staged name goes last: it is what a restart finds the other by.
-                    warn_on_error(removed.and_then(|()| rooms.files.remove_staged(&staged)));
+                    warn_on_error(rooms.files.remove_staged(&staged, target));
                     continue;
                 }
-                Ok(Chore::File { id, stamp, physical }) => {
-                    match rooms.files.remove(id, stamp) {
-                        Ok(()) => {
-                            let mut removed =
-                                self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner);
-                            removed.push((id, stamp));
-                        }
-                        error => warn_on_error(error),
-                    }
-                    rooms.usage.garbage_removed(physical);
+                Ok(Chore::File(garbage)) => {
+                    next = self.remove_files(garbage, &waiting, rooms);
                     continue;
                 }
                 Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -121,6 +123,33 @@ impl Janitor {
             quiet = !measure(rooms);
             self.reclaim(rooms);
         }
+    }
+
+    /// Removes this file and those whose turn comes right after it with one sync for each
+    /// directory; what follows them is returned.
+    fn remove_files(&self, first: Garbage, waiting: &Waiting, rooms: &Rooms) -> Option<Chore> {
+        let mut garbage = vec![first];
+        let mut next = None;
+        while garbage.len() < REMOVED_TOGETHER {
+            match waiting.0.try_recv() {
+                Ok(Chore::File(more)) => garbage.push(more),
+                other => {
+                    next = other.ok();
+                    break;
+                }
+            }
+        }
+        let versions: Vec<_> = garbage.iter().map(|file| (file.id, file.stamp)).collect();
+        match rooms.files.remove(&versions) {
+            Ok(()) => {
+                let mut removed =
+                    self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner);
+                removed.extend(versions);
+            }
+            error => warn_on_error(error),
+        }
+        rooms.usage.garbage_removed(garbage.iter().map(|file| file.physical).sum());
+        next
     }
 
     fn reclaim(&self, rooms: &Rooms) {

@@ -27,7 +27,17 @@ pub(crate) struct StateDir {
     pub(crate) remote: PathBuf,
     /// The files directory was empty although the state directory is not new.
     pub(crate) files_are_new: bool,
-    _locks: [File; 2],
+    locks: [File; 2],
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Said aloud, because a child that the host forks at this moment has the files open too
+        // until it executes its program.
+        for lock in &self.locks {
+            let _ = lock.unlock();
+        }
+    }
 }
 
 /// What a directory says about itself, as JSON in its file `FORMAT`.
@@ -100,7 +110,7 @@ impl StateDir {
             identity(Some(remote_name)).write(&state)?;
         }
         make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
-        Ok(Self { node, state, files, remote, files_are_new, _locks: [state_lock, files_lock] })
+        Ok(Self { node, state, files, remote, files_are_new, locks: [state_lock, files_lock] })
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,15 +84,34 @@ impl FileStore {
         Ok(file)
     }
 
-    /// Removes the file of a version that nothing refers to any more. Readers that have it open
-    /// keep it. Blocks.
-    pub(crate) fn remove(&self, id: ObjectId, stamp: Stamp) -> io::Result<()> {
-        self.open.remove(&(id, stamp));
-        self.disk.remove(&layout::path(id, stamp))
+    /// Removes the files of versions that nothing refers to any more, durably. Readers that have
+    /// one open keep it. Blocks.
+    pub(crate) fn remove(&self, versions: &[(ObjectId, Stamp)]) -> io::Result<()> {
+        let mut dirs = BTreeSet::new();
+        for (id, stamp) in versions {
+            self.open.remove(&(*id, *stamp));
+            let path = layout::path(*id, *stamp);
+            self.disk.remove(&path)?;
+            dirs.extend(path.split_once('/').map(|(dir, _)| dir.to_owned()));
+        }
+        for dir in dirs {
+            match self.disk.sync_dir(&dir) {
+                // Never made: then nothing in it has to be forgotten either.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
-    /// Removes a staged name. Blocks.
-    pub(crate) fn remove_staged(&self, staged: &str) -> io::Result<()> {
+    /// Removes a staged name, and first what it leads to, for that could not be found again.
+    /// Blocks.
+    pub(crate) fn remove_staged(
+        &self,
+        staged: &str,
+        target: Option<(ObjectId, Stamp)>,
+    ) -> io::Result<()> {
+        self.remove(target.as_slice())?;
         self.disk.remove(staged)
     }
 
@@ -127,12 +146,13 @@ impl FileStore {
         staged: &str,
         is_current: impl Fn(ObjectId, Stamp) -> Result<bool, crate::journal::StoreError>,
     ) -> Result<(), crate::journal::StoreError> {
-        if let Some(record) = self.staged_record(staged)?
-            && !is_current(record.id, record.stamp)?
-        {
-            self.remove(record.id, record.stamp)?;
-        }
-        Ok(self.remove_staged(staged)?)
+        let target = match self.staged_record(staged)? {
+            Some(record) if !is_current(record.id, record.stamp)? => {
+                Some((record.id, record.stamp))
+            }
+            _ => None,
+        };
+        Ok(self.remove_staged(staged, target)?)
     }
 
     /// The record in a staged file's head; none when its writing never got that far, and then it
@@ -157,6 +177,9 @@ impl FileBody {
     /// Makes the bytes durable and gives the file its lasting name, durably too. Blocks.
     pub(crate) fn publish(&mut self, id: ObjectId, stamp: Stamp) -> io::Result<()> {
         self.file.sync()?;
+        // First the name that a start finds the other by; after the sync above a journaling file
+        // system has it already, and this costs next to nothing.
+        self.store.disk.sync_dir(layout::STAGING)?;
         self.physical = self.file.physical_bytes()?;
         let path = layout::path(id, stamp);
         self.target = Some((id, stamp));

@@ -27,10 +27,10 @@ pub(super) fn id(text: &str) -> Result<ObjectId, Error> {
 }
 
 /// A field that may come once, or more often with the same value.
-pub(super) fn single<'a>(
-    headers: &'a HeaderMap,
+pub(super) fn single(
+    headers: &HeaderMap,
     name: impl http::header::AsHeaderName + Copy + std::fmt::Display,
-) -> Result<Option<&'a HeaderValue>, Error> {
+) -> Result<Option<&HeaderValue>, Error> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.any(|value| Some(value) != first) {

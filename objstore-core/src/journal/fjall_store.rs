@@ -19,6 +19,8 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 const SEPARATE_FROM: u32 = 512;
 /// A blob file is rewritten once a fifth of it is dead.
 const DEAD_SHARE: f32 = 0.2;
+/// The longest an opening waits for a lock that is about to go.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// The longest a reclaim waits for memtables to reach the disk.
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
 
@@ -38,13 +40,7 @@ struct Open {
 
 impl Open {
     fn at(path: &Path) -> Result<Self, StoreError> {
-        let db = Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(LOG_BYTES)
-            .worker_threads(2)
-            .manual_journal_persist(true)
-            .open()
-            .map_err(open_error)?;
+        let db = Self::database(path).map_err(open_error)?;
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
@@ -73,6 +69,27 @@ impl Open {
             meta: keyspace("meta", &options)?,
             db,
         })
+    }
+
+    fn database(path: &Path) -> fjall::Result<Database> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let opened = Database::builder(path)
+                .cache_size(CACHE_BYTES)
+                .max_journaling_size(LOG_BYTES)
+                .worker_threads(2)
+                .manual_journal_persist(true)
+                .open();
+            // Nobody else has the directory, it is locked for this node. But a child that the
+            // host forked a moment ago keeps the former lock until it executes its program.
+            match opened {
+                Err(fjall::Error::Locked) if waited < LOCK_WAIT => {
+                    std::thread::sleep(LOCK_WAIT / 100);
+                    waited += LOCK_WAIT / 100;
+                }
+                other => return other,
+            }
+        }
     }
 
     fn space(&self, space: Space) -> &Keyspace {

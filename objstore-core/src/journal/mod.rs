@@ -26,3 +26,11 @@ pub(crate) use stamp::{Stamp, StampSource};
 pub(crate) use writer::{
     Change, Committed, NewBody, Queue, Shared as WriterShared, Writer, WriterHandle, is_current,
 };
+
+/// The journal store that a node uses on a disk, by itself: a fjall database at `path`. Blocks.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn open_fjall(path: &std::path::Path) -> Result<std::sync::Arc<dyn JournalStore>, StoreError> {
+    Ok(std::sync::Arc::new(FjallJournal::open(path)?))
+}

@@ -67,6 +67,7 @@ pub(crate) struct Committed {
 
 type Answer = Result<Committed, Error>;
 
+#[allow(clippy::large_enum_variant)] // nearly every request is one of the large ones
 enum Request {
     Make { change: Change, answer: oneshot::Sender<Answer> },
     Stop,
@@ -136,12 +137,23 @@ pub(crate) struct Broken {
     unknown: Vec<ObjectId>,
 }
 
-/// A change that passed and waits for the sync.
+/// One that waits for the sync.
 struct Passed {
     answer: oneshot::Sender<Answer>,
+    judged: Judged,
+}
+
+/// A change that passed: what its caller will be told, and what is held for it until then.
+struct Judged {
     meta: Arc<ObjectMeta>,
     file: Option<FileBody>,
-    _reservation: Option<Reservation>,
+    reservation: Option<Reservation>,
+}
+
+impl Judged {
+    fn new(meta: Arc<ObjectMeta>) -> Self {
+        Self { meta, file: None, reservation: None }
+    }
 }
 
 /// A batch under construction.
@@ -202,9 +214,7 @@ impl Writer {
             }
         });
         match judged {
-            Ok((meta, file, reservation)) => {
-                pending.passed.push(Passed { answer, meta, file, _reservation: reservation });
-            }
+            Ok(judged) => pending.passed.push(Passed { answer, judged }),
             Err(error) => drop(answer.send(Err(error))),
         }
     }
@@ -216,7 +226,7 @@ impl Writer {
         conditions: &Conditions,
         reservation: Reservation,
         pending: &mut Pending,
-    ) -> Result<(Arc<ObjectMeta>, Option<FileBody>, Option<Reservation>), Error> {
+    ) -> Result<Judged, Error> {
         let current = self.current(record.id, pending)?;
         conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         let (level, current_level) =
@@ -250,7 +260,7 @@ impl Writer {
                     ));
                 }
                 file.settle(Outcome::Abandoned);
-                return Ok((Entry::new(record, Presence::Absent).meta, None, None));
+                return Ok(Judged::new(Entry::new(record, Presence::Absent).meta));
             }
             NewBody::File(file) => {
                 let presence = Presence::File { physical: file.physical };
@@ -260,7 +270,7 @@ impl Writer {
         let entry = Entry::new(record, presence);
         let meta = Arc::clone(&entry.meta);
         self.replace(current.as_deref(), Hot { entry, inline }, pending);
-        Ok((meta, file, Some(reservation)))
+        Ok(Judged { meta, file, reservation: Some(reservation) })
     }
 
     fn delete(
@@ -268,19 +278,19 @@ impl Writer {
         id: ObjectId,
         conditions: &Conditions,
         pending: &mut Pending,
-    ) -> Result<(Arc<ObjectMeta>, Option<FileBody>, Option<Reservation>), Error> {
+    ) -> Result<Judged, Error> {
         let current = self.current(id, pending)?;
         conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         let current = current.ok_or_else(crate::ops::not_found)?;
         if current.entry.live().is_none() {
-            return Ok((Arc::clone(&current.entry.meta), None, None));
+            return Ok(Judged::new(Arc::clone(&current.entry.meta)));
         }
         let stamp = self.stamps.next();
         let record = Record { id, stamp, modified: stamp.time, live: None };
         let entry = Entry::new(record, Presence::Absent);
         let meta = Arc::clone(&entry.meta);
         self.replace(Some(&current), Hot { entry, inline: None }, pending);
-        Ok((meta, None, None))
+        Ok(Judged::new(meta))
     }
 
     fn raise(
@@ -290,7 +300,7 @@ impl Writer {
         level: Level,
         remote_etag: Option<String>,
         pending: &mut Pending,
-    ) -> Result<(Arc<ObjectMeta>, Option<FileBody>, Option<Reservation>), Error> {
+    ) -> Result<Judged, Error> {
         let current = self.current(id, pending)?.ok_or_else(crate::ops::not_found)?;
         let mut raised = current.entry.record.clone();
         let Some(live) = raised.live.as_mut().filter(|_| raised.stamp == stamp) else {
@@ -307,7 +317,7 @@ impl Writer {
         let inline = current.inline.clone();
         self.counters.replace(Some(&current.entry), &entry);
         self.write_entry(Hot { entry, inline }, pending);
-        Ok((meta, None, None))
+        Ok(Judged::new(meta))
     }
 
     /// Puts a new version in place of the current one, whose body becomes garbage.
@@ -384,11 +394,12 @@ impl Writer {
             self.usage.garbage_added(physical);
             self.janitor.remove_file(id, stamp, physical);
         }
-        for mut passed in pending.passed {
-            if let Some(file) = &mut passed.file {
+        for Passed { answer, mut judged } in pending.passed {
+            if let Some(file) = &mut judged.file {
                 file.settle(Outcome::Committed);
             }
-            let _ = passed.answer.send(Ok(Committed { meta: passed.meta }));
+            drop(judged.reservation);
+            let _ = answer.send(Ok(Committed { meta: judged.meta }));
         }
     }
 
@@ -402,11 +413,12 @@ impl Writer {
         let unknown = pending.newest.keys().copied().collect();
         self.shared.broken.store(true, Ordering::Release);
         self.broken = Some(Broken { full, tried: self.clock.monotonic(), unknown });
-        for mut passed in pending.passed {
-            if let Some(file) = &mut passed.file {
+        for Passed { answer, mut judged } in pending.passed {
+            if let Some(file) = &mut judged.file {
                 file.settle(Outcome::Unknown);
             }
-            let _ = passed.answer.send(Err(unavailable(full)));
+            drop(judged);
+            let _ = answer.send(Err(unavailable(full)));
         }
         // At once: the usual reason, a full disk, leaves room for what is smaller.
         self.reopen();
