@@ -1,0 +1,87 @@
+//! The verbs: each is one file, and each talks to a running node over its public API.
+
+mod get;
+mod ls;
+mod output;
+mod put;
+mod rm;
+mod stat;
+mod stats;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use objstore_client::Transport;
+
+use crate::failure::Failure;
+
+/// What to do on a running node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Store files, or what a pipe brings; prints their ids
+    Put(put::Put),
+    /// Read an object
+    Get(get::Get),
+    /// Delete objects
+    Rm(rm::Rm),
+    /// List objects
+    Ls(ls::Ls),
+    /// Show what is known about an object
+    Stat(stat::Stat),
+    /// Show what the node says about itself
+    Stats(stats::Stats),
+}
+
+/// The node to talk to.
+#[derive(Debug, Args)]
+struct At {
+    /// Public address of the node
+    #[arg(
+        long,
+        env = "OBJSTORE_NODE",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:10999"
+    )]
+    node: String,
+}
+
+impl At {
+    fn connect(&self) -> Result<Transport, Failure> {
+        // A variable that is set to nothing is how many tools leave one out.
+        let address = if self.node.is_empty() { "127.0.0.1:10999" } else { &self.node };
+        Ok(Transport::new(address)?)
+    }
+}
+
+/// The command line with the verbs.
+pub(crate) fn add_to(command: Command) -> Command {
+    Verb::augment_subcommands(command).subcommand_required(false)
+}
+
+/// The verb that was given, if one was.
+pub(crate) fn chosen(matches: &ArgMatches) -> Result<Option<Verb>, Failure> {
+    if matches.subcommand_name().is_none() {
+        return Ok(None);
+    }
+    Verb::from_arg_matches(matches).map(Some).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+/// Carries a verb out.
+pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
+    let done = runtime.block_on(async {
+        match verb {
+            Verb::Put(put) => put.run().await,
+            Verb::Get(get) => get.run().await,
+            Verb::Rm(rm) => rm.run().await,
+            Verb::Ls(ls) => ls.run().await,
+            Verb::Stat(stat) => stat.run().await,
+            Verb::Stats(stats) => stats.run().await,
+        }
+    });
+    // A read of standard input cannot be cancelled; dropping the runtime would wait for it.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use objstore_client::wire::routes;
+use objstore_client::{Request, types};
+
+use super::output::{failed, print, printable};
+use crate::failure::Failure;
+
+/// Longer than the statistics of any node.
+const ANSWER_MAX: usize = 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The JSON that the node sends
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: super::At,
+}
+
+impl Stats {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let node = self.at.connect()?;
+        let answer = match node.send(Request::new("GET", routes::STATS)).await {
+            Ok(answer) => answer.bytes(ANSWER_MAX).await,
+            Err(e) => Err(e),
+        };
+        let answer = answer.map_err(|e| Failure::Other(failed(&node, "stats", &e)))?;
+        if self.json {
+            return print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()));
+        }
+        let stats: types::Stats = serde_json::from_slice(&answer)
+            .map_err(|e| Failure::Other(format!("stats: the answer holds none: {e}")))?;
+        print(&lines(&stats))
+    }
+}
+
+fn lines(stats: &types::Stats) -> String {
+    let (disk, journal, bodies) = (&stats.disk_stats, &stats.journal, &stats.bodies);
+    let (cache, requests) = (&stats.cache, &stats.requests);
+    let uptime = HumanDuration(Duration::from_secs(stats.uptime_seconds));
+    let limit = match bodies.bytes_max {
+        0 => "only the disk is the limit".to_owned(),
+        max => format!("{} at most", HumanBytes(max)),
+    };
+    let journal_state = if journal.writable { "" } else { ", takes no changes at the moment" };
+    let damaged = match bodies.corrupt_reads {
+        0 => String::new(),
+        count => format!(", {} reads met damage", HumanCount(count)),
+    };
+    format!(
+        "\
+node      {}, version {}, up {uptime}
+objects   {} ({} deleted{journal_state})
+bodies    {} ({} on disk, {limit}{damaged})
+memory    {} of {}, hits {}, misses {}
+disk      {} of {} free
+requests  puts {} ({} in), gets {} ({} out), deletes {}
+",
+        printable(&stats.node_id),
+        printable(&stats.version),
+        HumanCount(journal.objects),
+        HumanCount(journal.tombstones),
+        HumanBytes(bodies.bytes),
+        HumanBytes(bodies.bytes_physical),
+        HumanBytes(cache.bytes),
+        HumanBytes(cache.bytes_max),
+        HumanCount(cache.hits),
+        HumanCount(cache.misses),
+        HumanBytes(disk.bytes_free),
+        HumanBytes(disk.bytes_all),
+        HumanCount(requests.puts),
+        HumanBytes(requests.bytes_in),
+        HumanCount(requests.gets),
+        HumanBytes(requests.bytes_out),
+        HumanCount(requests.deletes),
+    )
+}

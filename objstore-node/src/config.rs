@@ -1,0 +1,388 @@
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use crate::failure::Failure;
+use crate::flags::{LATER, SETTINGS, Setting, Shape};
+use crate::logging::LogFormat;
+
+/// Everything a node's process is told, in the order defaults < config file < environment <
+/// flags.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// What the node itself wants to know.
+    pub(crate) node: objstore_core::Settings,
+    /// Where the public API listens, `host:port`.
+    pub(crate) public_addr: String,
+    /// Whether debug lines are logged.
+    pub(crate) debug: bool,
+    pub(crate) log_format: LogFormat,
+    /// How long to go on serving between the signal and the stop.
+    pub(crate) shutdown_delay: Duration,
+    /// Whether to forget the node ID of the state directory.
+    pub(crate) new_node_id: bool,
+    /// What was set for a later release and has no effect in this one; each a line for the log.
+    pub(crate) without_effect: Vec<String>,
+}
+
+impl Settings {
+    /// Merges the layers and reads every value. The error names the flag, the variable, or the
+    /// file and key that the value came from.
+    pub(crate) fn gather(matches: &ArgMatches) -> Result<Self, Failure> {
+        let file = match matches.get_one::<OsString>("config").filter(|path| !path.is_empty()) {
+            Some(path) => Some(ConfigFile::read(Path::new(path))?),
+            None => None,
+        };
+        let layers = Layers { matches, file };
+        let mut node = objstore_core::Settings::default();
+        node.state_dir = layers.read("state-dir", path)?;
+        node.files_dir = layers.read("files-dir", path)?;
+        node.remote_dir = layers.read_if_given("remote-dir", path)?;
+        node.max_bytes = layers.read_if_given("max-bytes", size)?.filter(|bytes| *bytes > 0);
+        node.memory_bytes = layers.read_if_given("memory-bytes", size)?;
+        node.http.allow_hosts = layers.read_all("allow-host", host)?;
+        Ok(Self {
+            node,
+            public_addr: layers.read("public-addr", address)?,
+            debug: layers.read("debug", debug_level)?,
+            log_format: layers.read("log-format", log_format)?,
+            shutdown_delay: layers.read("shutdown-delay", duration)?,
+            new_node_id: matches.get_flag("new-node-id"),
+            without_effect: without_effect(|name| std::env::var_os(name)),
+        })
+    }
+}
+
+fn without_effect(env: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
+    LATER
+        .iter()
+        .filter_map(|later| later.env.map(|name| (name, later)))
+        .filter(|(name, _)| env(name).is_some_and(|value| !value.is_empty()))
+        .map(|(name, later)| format!("{name} has no effect: it {}", later.refusal()))
+        .collect()
+}
+
+/// The values that were given, topmost layer first.
+struct Layers<'a> {
+    matches: &'a ArgMatches,
+    file: Option<ConfigFile>,
+}
+
+/// The values of one setting and how to call their place in a message.
+struct Given {
+    values: Vec<OsString>,
+    place: String,
+}
+
+impl Layers<'_> {
+    fn given(&self, setting: &Setting) -> Option<Given> {
+        let values = || self.matches.get_many::<OsString>(setting.name);
+        let values = || values().into_iter().flatten().cloned().collect::<Vec<_>>();
+        match (self.matches.value_source(setting.name), setting.env) {
+            (Some(ValueSource::CommandLine), _) => {
+                return Some(Given { values: values(), place: format!("--{}", setting.name) });
+            }
+            // A variable that is set to nothing is how many tools leave one out.
+            (Some(ValueSource::EnvVariable), Some(env))
+                if values().iter().any(|value| !value.is_empty()) =>
+            {
+                return Some(Given { values: values(), place: env.to_owned() });
+            }
+            _ => {}
+        }
+        let file = self.file.as_ref()?;
+        let values = file.values.iter().find(|(name, _)| *name == setting.name)?.1.clone();
+        Some(Given { values, place: format!("{}: {}", file.path.display(), setting.name) })
+    }
+
+    /// One value, or the default of the table.
+    fn read<T>(&self, name: &str, parse: Parse<T>) -> Result<T, Failure> {
+        match self.read_if_given(name, parse)? {
+            Some(value) => Ok(value),
+            None => parse(OsStr::new(Setting::named(name).default))
+                .map_err(|why| Failure::Other(format!("the default of --{name}: {why}"))),
+        }
+    }
+
+    fn read_if_given<T>(&self, name: &str, parse: Parse<T>) -> Result<Option<T>, Failure> {
+        Ok(self.read_all(name, parse)?.into_iter().next())
+    }
+
+    fn read_all<T>(&self, name: &str, parse: Parse<T>) -> Result<Vec<T>, Failure> {
+        let Some(Given { values, place }) = self.given(Setting::named(name)) else {
+            return Ok(Vec::new());
+        };
+        values
+            .iter()
+            .map(|value| parse(value).map_err(|why| Failure::Usage(format!("{place}: {why}"))))
+            .collect()
+    }
+}
+
+/// A config file: its values as text, so that they are read like those of the other layers.
+#[derive(Debug)]
+struct ConfigFile {
+    path: PathBuf,
+    values: Vec<(&'static str, Vec<OsString>)>,
+}
+
+impl ConfigFile {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::Usage(format!("cannot read the config file {}: {e}", path.display()))
+        })?;
+        let values = Self::parse(&text)
+            .map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?;
+        Ok(Self { path: path.to_owned(), values })
+    }
+
+    fn parse(text: &str) -> Result<Vec<(&'static str, Vec<OsString>)>, String> {
+        // toml prints a picture of several lines; its message alone is one.
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            format!("line {line}: {}", e.message().replace('\n', " "))
+        })?;
+        table.into_iter().map(|(key, value)| Self::entry(&key, value)).collect()
+    }
+
+    fn entry(key: &str, value: toml::Value) -> Result<(&'static str, Vec<OsString>), String> {
+        let known = || SETTINGS.iter().filter(|setting| setting.in_file);
+        let Some(setting) = known().find(|setting| setting.name == key) else {
+            if let Some(later) = LATER.iter().find(|later| later.name == key) {
+                return Err(format!("{key} {}", later.refusal()));
+            }
+            let names: Vec<&str> = known().map(|setting| setting.name).collect();
+            return Err(format!("unknown key {key:?}; the known ones are {}", names.join(", ")));
+        };
+        let values = match value {
+            toml::Value::Array(values) if setting.shape == Shape::Many => values,
+            value => vec![value],
+        };
+        let values = values.into_iter().map(|value| match value {
+            toml::Value::String(text) => Ok(text.into()),
+            toml::Value::Integer(number) => Ok(number.to_string().into()),
+            toml::Value::Boolean(is) if key == "debug" => Ok(u8::from(is).to_string().into()),
+            other => Err(format!("{key}: {} is not what it takes", other.type_str())),
+        });
+        Ok((setting.name, values.collect::<Result<_, String>>()?))
+    }
+}
+
+type Parse<T> = fn(&OsStr) -> Result<T, String>;
+
+fn text(value: &OsStr) -> Result<&str, String> {
+    value.to_str().ok_or_else(|| format!("{value:?} is not UTF-8"))
+}
+
+fn path(value: &OsStr) -> Result<PathBuf, String> {
+    if value.is_empty() { Err("a path is missing".to_owned()) } else { Ok(value.into()) }
+}
+
+/// Only the shape; whether it can be listened on is found out by listening.
+fn address(value: &OsStr) -> Result<String, String> {
+    let value = text(value)?;
+    match value.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(value.to_owned())
+        }
+        _ => Err(format!("{value:?} is not HOST:PORT, such as 127.0.0.1:10999")),
+    }
+}
+
+fn host(value: &OsStr) -> Result<String, String> {
+    let value = text(value)?.trim();
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if value.is_empty() || value.contains(bad) {
+        return Err(format!("{value:?} is not a host, such as cache.example.org"));
+    }
+    Ok(value.to_owned())
+}
+
+fn debug_level(value: &OsStr) -> Result<bool, String> {
+    match text(value)? {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        other => Err(format!("{other:?} is not a debug level; there are 0 and 1")),
+    }
+}
+
+fn log_format(value: &OsStr) -> Result<LogFormat, String> {
+    match text(value)? {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("{other:?} is not a log format; there are text and json")),
+    }
+}
+
+/// Bytes, with a suffix as coreutils read it: K and KiB are 1024, KB is 1000, and so on to T.
+fn size(value: &OsStr) -> Result<u64, String> {
+    let value = text(value)?.trim();
+    let (number, suffix) = split_unit(value);
+    let lower = suffix.to_ascii_lowercase();
+    let (letter, base) = match lower.strip_suffix("ib") {
+        Some(letter) => (letter, 1024_u64),
+        None => lower.strip_suffix('b').map_or((lower.as_str(), 1024), |letter| (letter, 1000)),
+    };
+    let power = match letter {
+        // "10b" is bytes; "10ib" is nothing.
+        "" if lower != "ib" => Some(0),
+        "k" => Some(1),
+        "m" => Some(2),
+        "g" => Some(3),
+        "t" => Some(4),
+        _ => None,
+    };
+    let bytes =
+        power.and_then(|power| number.parse::<u64>().ok()?.checked_mul(base.checked_pow(power)?));
+    bytes.ok_or_else(|| format!("{value:?} is not a size, such as 4096, 64K, 512MiB or 2TB"))
+}
+
+/// Seconds, or with a unit: ms, s, m, h.
+fn duration(value: &OsStr) -> Result<Duration, String> {
+    let value = text(value)?.trim();
+    let (number, unit) = split_unit(value);
+    let milliseconds = match unit {
+        "ms" => Some(1_u64),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    milliseconds
+        .and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit))
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{value:?} is not a time, such as 500ms, 5s or 1m"))
+}
+
+fn split_unit(value: &str) -> (&str, &str) {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    (number, unit.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags;
+
+    // The environment layer is tested in tests/cli.rs: a test must not change its own.
+    fn gather(args: &[&str]) -> Result<Settings, Failure> {
+        let args = std::iter::once("objstore").chain(args.iter().copied());
+        Settings::gather(&flags::full_command().try_get_matches_from(args).unwrap())
+    }
+
+    fn refusal(args: &[&str]) -> String {
+        match gather(args) {
+            Err(Failure::Usage(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_anything_the_defaults_of_the_table_hold() {
+        let settings = gather(&[]).unwrap();
+        assert_eq!(settings.public_addr, "127.0.0.1:10999");
+        assert_eq!(settings.node.state_dir, Path::new("state/"));
+        assert_eq!(settings.node.files_dir, Path::new("files/"));
+        assert_eq!(settings.shutdown_delay, Duration::ZERO);
+        assert!(!settings.debug);
+    }
+
+    #[test]
+    fn debug_is_given_as_the_readme_prints_it_and_bare() {
+        for args in
+            [&["-d", "1"][..], &["-d1"], &["-d"], &["--debug", "1"], &["-d", "--log-format=text"]]
+        {
+            assert!(gather(args).unwrap().debug, "{args:?}");
+        }
+        assert!(!gather(&["-d", "0"]).unwrap().debug);
+        assert_eq!(refusal(&["-d", "2"]), "--debug: \"2\" is not a debug level; there are 0 and 1");
+    }
+
+    #[test]
+    fn flags_come_before_the_file_and_the_file_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("objstore.toml");
+        std::fs::write(
+            &file,
+            "debug = 1\nmax-bytes = \"10G\"\nmemory-bytes = 4096\nallow-host = [\"a\", \"b:80\"]\nstate-dir = \"/s\"\n",
+        )
+        .unwrap();
+        let file = file.to_str().unwrap();
+        let settings = gather(&["--config", file, "--max-bytes", "1K"]).unwrap();
+        assert!(settings.debug);
+        assert_eq!(settings.node.max_bytes, Some(1024));
+        assert_eq!(settings.node.memory_bytes, Some(4096));
+        assert_eq!(settings.node.http.allow_hosts, ["a", "b:80"]);
+        assert_eq!(settings.node.state_dir, Path::new("/s"));
+        assert_eq!(settings.node.files_dir, Path::new("files/"));
+
+        let flags = ["--config", file, "--allow-host=c,d", "--allow-host", "e"];
+        assert_eq!(gather(&flags).unwrap().node.http.allow_hosts, ["c", "d", "e"]);
+    }
+
+    #[test]
+    fn a_faulty_file_is_refused_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("objstore.toml");
+        for (content, expected) in [
+            ("max-byte = 1", "unknown key \"max-byte\"; the known ones are public-addr, "),
+            ("config = \"x\"", "unknown key \"config\""),
+            ("bucket = \"b\"", "bucket arrives with the bucket release"),
+            ("max-bytes = \"x\"", "max-bytes: \"x\" is not a size"),
+            ("max-bytes = -1", "max-bytes: \"-1\" is not a size"),
+            ("max-bytes = 1.5", "max-bytes: float is not what it takes"),
+            ("state-dir = [\"a\"]", "state-dir: array is not what it takes"),
+            ("\nstate-dir = ", "line 2: "),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            let line = refusal(&["--config", file.to_str().unwrap()]);
+            assert!(line.contains("objstore.toml: ") && line.contains(expected), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+        let missing = dir.path().join("missing");
+        assert!(refusal(&["--config", missing.to_str().unwrap()]).contains("No such file"));
+    }
+
+    #[test]
+    fn sizes_times_and_addresses_are_read_or_refused() {
+        let sizes = [
+            ("0", 0),
+            ("4096", 4096),
+            ("10b", 10),
+            ("64K", 65_536),
+            ("64 KiB", 65_536),
+            ("1kb", 1000),
+            ("2GB", 2_000_000_000),
+            ("1t", 1 << 40),
+        ];
+        for (given, expected) in sizes {
+            assert_eq!(size(OsStr::new(given)), Ok(expected), "{given}");
+        }
+        for given in ["", "K", "-1", "1.5G", "10X", "10ib", "10KK", "99999999T", "1e3"] {
+            assert!(size(OsStr::new(given)).is_err(), "{given}");
+        }
+        for (given, expected) in
+            [("0", 0), ("5s", 5000), ("2", 2000), ("500ms", 500), ("1m", 60_000)]
+        {
+            assert_eq!(duration(OsStr::new(given)), Ok(Duration::from_millis(expected)), "{given}");
+        }
+        for given in ["", "s", "-5s", "5 parsecs", "99999999999999999999s"] {
+            assert!(duration(OsStr::new(given)).is_err(), "{given}");
+        }
+        for given in ["", "localhost", ":80", "1.2.3.4:", "h:99999"] {
+            assert!(address(OsStr::new(given)).is_err(), "{given}");
+        }
+        assert!(address(OsStr::new("[::1]:80")).is_ok());
+    }
+
+    #[test]
+    fn variables_of_later_releases_are_spoken_of() {
+        let lines = without_effect(|name| (name == "APP_CLUSTER_NODES").then(|| "x".into()));
+        assert_eq!(lines, ["APP_CLUSTER_NODES has no effect: it arrives with the cluster release"]);
+    }
+}

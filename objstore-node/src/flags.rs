@@ -1,0 +1,392 @@
+use std::ffi::OsString;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::commands;
+use crate::failure::Failure;
+
+/// One setting of a node: the only place where its names, default and meaning are written down.
+/// `--help`, the config file, [`crate::config`] and the test of README's table all read this.
+pub(crate) struct Setting {
+    /// The flag without its dashes, and the key in the config file.
+    pub(crate) name: &'static str,
+    pub(crate) short: Option<char>,
+    pub(crate) env: Option<&'static str>,
+    /// The default as one would write it; empty when it is described in `meaning` instead.
+    pub(crate) default: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) shape: Shape,
+    /// Whether the config file may hold it.
+    pub(crate) in_file: bool,
+}
+
+/// How often, and with what, a setting may be given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Once, with a value.
+    One,
+    /// Once, with a value that may be left out and then is this one.
+    OptionalValue(&'static str),
+    /// Many times, or with commas.
+    Many,
+    /// Without a value.
+    Switch,
+}
+
+const SERVING: &str = "Serving";
+const STORAGE: &str = "Storage";
+const OPERATION: &str = "Operation";
+
+/// What a setting is unless its row says otherwise.
+const SETTING: Setting = Setting {
+    name: "",
+    short: None,
+    env: None,
+    default: "",
+    value: "",
+    group: OPERATION,
+    meaning: "",
+    shape: Shape::One,
+    in_file: true,
+};
+
+/// Every setting of a node, in the order of `--help`.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "public-addr",
+        env: Some("NET_PUBLIC_ADDR"),
+        default: "127.0.0.1:10999",
+        value: "HOST:PORT",
+        group: SERVING,
+        meaning: "Listen address of the public HTTP API; port 0 takes a free one",
+        ..SETTING
+    },
+    Setting {
+        name: "allow-host",
+        env: Some("NET_ALLOW_HOST"),
+        value: "HOST",
+        group: SERVING,
+        meaning: "Further Host or Origin that a loopback listener answers to; repeatable, or with commas",
+        shape: Shape::Many,
+        ..SETTING
+    },
+    Setting {
+        name: "state-dir",
+        env: Some("APP_STATE_DIR"),
+        default: "state/",
+        value: "DIR",
+        group: STORAGE,
+        meaning: "Directory of the journal and the node's identity",
+        ..SETTING
+    },
+    Setting {
+        name: "files-dir",
+        env: Some("APP_FILES_DIR"),
+        default: "files/",
+        value: "DIR",
+        group: STORAGE,
+        meaning: "Directory of the bodies",
+        ..SETTING
+    },
+    Setting {
+        name: "remote-dir",
+        env: Some("APP_REMOTE_DIR"),
+        value: "DIR",
+        group: STORAGE,
+        meaning: "Directory that stands in for the bucket; `remote` in the state directory when not given",
+        ..SETTING
+    },
+    Setting {
+        name: "max-bytes",
+        env: Some("APP_MAX_BYTES"),
+        value: "SIZE",
+        group: STORAGE,
+        meaning: "Most bytes of disk to use, at least 128M; without it, or with 0, the disk is the limit",
+        ..SETTING
+    },
+    Setting {
+        name: "memory-bytes",
+        env: Some("APP_MEMORY_BYTES"),
+        value: "SIZE",
+        group: STORAGE,
+        meaning: "Most bytes of memory for hot bodies, 0 for none; without it an eighth of memory, 256M at most",
+        ..SETTING
+    },
+    Setting {
+        name: "debug",
+        short: Some('d'),
+        env: Some("APP_DEBUG_LEVEL"),
+        default: "0",
+        value: "0|1",
+        meaning: "Debug level; 1 logs a line for each request",
+        shape: Shape::OptionalValue("1"),
+        ..SETTING
+    },
+    Setting {
+        name: "log-format",
+        env: Some("APP_LOG_FORMAT"),
+        default: "text",
+        value: "text|json",
+        meaning: "Format of the log lines on standard error",
+        ..SETTING
+    },
+    Setting {
+        name: "shutdown-delay",
+        env: Some("APP_SHUTDOWN_DELAY"),
+        default: "0s",
+        value: "TIME",
+        meaning: "On SIGTERM go on serving this long with /readyz at 503, such as 500ms, 5s, 1m",
+        ..SETTING
+    },
+    Setting {
+        name: "config",
+        env: Some("APP_CONFIG"),
+        value: "FILE",
+        meaning: "TOML file with these settings, named as the flags; flags and environment come first",
+        in_file: false,
+        ..SETTING
+    },
+    Setting {
+        name: "new-node-id",
+        // In the environment or the file it would hold for every start, not for this one.
+        meaning: "Take a new node ID, when the state directory is a copy of another node's",
+        shape: Shape::Switch,
+        in_file: false,
+        ..SETTING
+    },
+];
+
+/// A flag of a later release: it is refused by name, so that nobody takes a lone node for a
+/// cluster. The environment name is warned about.
+pub(crate) struct Later {
+    pub(crate) name: &'static str,
+    pub(crate) short: Option<char>,
+    pub(crate) env: Option<&'static str>,
+    pub(crate) release: &'static str,
+}
+
+const fn later(
+    name: &'static str,
+    short: Option<char>,
+    env: Option<&'static str>,
+    release: &'static str,
+) -> Later {
+    Later { name, short, env, release }
+}
+
+/// What `contract.md` promises and this release does not have yet.
+pub(crate) const LATER: &[Later] = &[
+    later("nodes", Some('N'), Some("APP_CLUSTER_NODES"), "cluster"),
+    later("tag", Some('T'), Some("APP_CLUSTER_TAGNAME"), "cluster"),
+    later("private-addr", None, Some("NET_PRIVATE_ADDR"), "cluster"),
+    later("debug-addr", None, Some("NET_DEBUG_ADDR"), "cluster"),
+    later("advertise-addr", None, None, "cluster"),
+    later("cluster-key-file", None, None, "cluster"),
+    later("insecure-cluster", None, None, "cluster"),
+    later("region", Some('R'), Some("S3_REGION_NAME"), "bucket"),
+    later("bucket", Some('B'), Some("S3_BUCKET_NAME"), "bucket"),
+    later("s3-endpoint", None, Some("S3_ENDPOINT"), "bucket"),
+    later("s3-path-style", None, None, "bucket"),
+    later("s3-prefix", None, None, "bucket"),
+    later("fetch", None, None, "bucket"),
+    later("fetch-prefix", None, None, "bucket"),
+    later("token-file", None, None, "access control"),
+    later("tls-cert", None, None, "access control"),
+    later("tls-key", None, None, "access control"),
+];
+
+impl Setting {
+    /// The row of this setting, which must exist.
+    pub(crate) fn named(name: &str) -> &'static Self {
+        SETTINGS.iter().find(|setting| setting.name == name).unwrap_or(&SETTING)
+    }
+
+    fn arg(&self) -> Arg {
+        let mut help = self.meaning.to_owned();
+        if !self.default.is_empty() {
+            help = format!("{help} [default: {}]", self.default);
+        }
+        if let Some(env) = self.env {
+            help = format!("{help} (${env})");
+        }
+        let mut arg = Arg::new(self.name).long(self.name).help(help).help_heading(self.group);
+        if let Some(short) = self.short {
+            arg = arg.short(short);
+        }
+        if let Some(env) = self.env {
+            arg = arg.env(env).hide_env(true);
+        }
+        if self.shape == Shape::Switch {
+            return arg.action(ArgAction::SetTrue);
+        }
+        // Values stay as they were given; `config` reads those of the file in the same way.
+        arg = arg.value_name(self.value).value_parser(ValueParser::os_string());
+        match self.shape {
+            Shape::OptionalValue(missing) => arg.num_args(0..=1).default_missing_value(missing),
+            Shape::Many => arg.action(ArgAction::Append).value_delimiter(','),
+            Shape::One | Shape::Switch => arg,
+        }
+    }
+}
+
+impl Later {
+    fn is(&self, flag: &str) -> bool {
+        flag.strip_prefix("--") == Some(self.name)
+            || self.short.is_some_and(|short| flag == format!("-{short}"))
+    }
+
+    /// What a person is told who asks for it.
+    pub(crate) fn refusal(&self) -> String {
+        format!("arrives with the {} release", self.release)
+    }
+}
+
+/// The command line of a node, without the client's verbs.
+fn command() -> Command {
+    Command::new("objstore")
+        .version(env!("OBJSTORE_VERSION"))
+        .override_usage(
+            "objstore [OPTIONS]             serve a node\n       \
+             objstore <COMMAND> [ARGS]...   talk to a running node",
+        )
+        .subcommand_help_heading("Commands for a running node")
+        .after_help(EXAMPLES)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .args(SETTINGS.iter().map(Setting::arg))
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  objstore -d 1                                        serve, with a line for each request
+  objstore --public-addr 0.0.0.0:80 --max-bytes 500G   serve other machines too
+  objstore put photo.jpg                               prints the new object's id
+  tar c dir | objstore put --name dir.tar              store what a pipe brings
+  objstore get 01BRNMMS1DK3CBD4ZZM2TQ8C5B -o copy.jpg
+  curl http://127.0.0.1:10999/api/v1/id                everything is plain HTTP, too";
+
+/// The whole command line, verbs included.
+pub(crate) fn full_command() -> Command {
+    // Behind the verbs, because their own description would take its place.
+    commands::add_to(command())
+        .about("A near cache for cloud object storage. Without a command, serves a node.")
+}
+
+/// Reads the command line. Help and version are printed here.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, Failure> {
+    full_command().try_get_matches_from(args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => Failure::Done,
+            Err(io) => Failure::printing(&io),
+        },
+        _ => Failure::Usage(one_line(&error)),
+    })
+}
+
+/// What clap has to say, on one line: its first paragraph and its tip, or who brings the flag.
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg)
+        && let Some(later) = LATER.iter().find(|later| later.is(given))
+    {
+        return format!("{given} {}", later.refusal());
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    let tip = paragraphs.find(|p| p.starts_with("tip: ")).map(|p| format!("; {p}"));
+    format!("{first}{}; see 'objstore --help'", tip.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(args: &[&str]) -> String {
+        let args = std::iter::once("objstore").chain(args.iter().copied()).map(OsString::from);
+        match parse(args) {
+            Err(Failure::Usage(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_command_line() {
+        full_command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_later_releases_are_refused_by_name() {
+        assert_eq!(
+            refusal(&["-d", "1", "-N", "localhost:11999"]),
+            "-N arrives with the cluster release"
+        );
+        assert_eq!(refusal(&["--bucket=b"]), "--bucket arrives with the bucket release");
+        assert!(SETTINGS.iter().all(|s| LATER.iter().all(|l| l.name != s.name)));
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        for args in [
+            &["--nonsense"][..],
+            &["--publik-addr", "x"],
+            &["rm"],
+            &["get"],
+            &["get", "x"],
+            &["-d", "1", "ls"],
+            &["put", "--level", "3", "x"],
+            &["extra"],
+        ] {
+            let line = refusal(args);
+            assert!(!line.contains('\n') && !line.starts_with("error"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn help_fits_a_screen_and_names_every_setting() {
+        let help = full_command().term_width(100).render_help().to_string();
+        for setting in SETTINGS {
+            assert!(help.contains(&format!("--{}", setting.name)), "{}", setting.name);
+            if let Some(env) = setting.env {
+                assert!(help.contains(&format!("${env}")), "{env}");
+            }
+        }
+        assert!(help.lines().count() <= 60, "{help}");
+    }
+
+    /// README's rows are `| flag | environment | default | meaning |`, the first three in
+    /// backquotes where they are not empty.
+    #[test]
+    fn readme_has_a_row_for_every_setting() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap_or_default();
+        let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rows: Vec<String> = readme.lines().map(squeeze).collect();
+        let missing: Vec<String> =
+            SETTINGS.iter().map(row).filter(|row| !rows.contains(&squeeze(row))).collect();
+        assert!(missing.is_empty(), "README.md lacks these rows:\n{}", missing.join("\n"));
+    }
+
+    fn row(setting: &Setting) -> String {
+        let code = |text: &str| match text {
+            "" => String::new(),
+            text => format!("`{text}`"),
+        };
+        let short = setting.short.map(|short| format!("`-{short}`, ")).unwrap_or_default();
+        let flag = format!("--{} {}", setting.name, setting.value.replace('|', "\\|"));
+        format!(
+            "| {short}`{}` | {} | {} | {} |",
+            flag.trim(),
+            code(setting.env.unwrap_or_default()),
+            code(setting.default),
+            setting.meaning
+        )
+    }
+}

@@ -1,0 +1,163 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use objstore_core::{Node, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tracing::{debug, info, warn};
+
+use crate::config::Settings;
+use crate::failure::{Failure, describe};
+use crate::logging::{self, LogFormat};
+use crate::metrics;
+use crate::signals::Signals;
+
+/// How long running requests may take to finish once the listener is closed.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What `/api/v1/version` answers: the version, and the commit where the build knew it.
+const VERSION: &str = concat!("objstore ", env!("OBJSTORE_VERSION"));
+
+/// Serves a node until it is told to stop.
+pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
+    logging::start(settings.log_format, settings.debug);
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
+    let served = runtime.block_on(async {
+        // First of all, so that no signal finds the default action, which ends the process
+        // wherever it is.
+        let mut signals = Signals::new()?;
+        let started = tokio::select! {
+            started = start(&settings) => started,
+            // Nothing has been served yet, so there is nothing to finish.
+            () = signals.next() => return Ok(()),
+        };
+        let (node, server) = started?;
+        signals.next().await;
+        tokio::select! {
+            stopped = stop(node, server, settings.shutdown_delay) => stopped,
+            () = signals.next() => {
+                Err(Failure::Other("a second signal: ended with requests unfinished".to_owned()))
+            }
+        }
+    });
+    // What still runs now has had its grace; a stuck disk must not hold the process back.
+    runtime.shutdown_background();
+    served
+}
+
+/// From settings to a node that serves and has said so.
+async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
+    // The address comes first: when it is taken, nothing has been created or locked yet.
+    let listener = TcpListener::bind(&settings.public_addr).await.map_err(|e| {
+        Failure::Usage(format!(
+            "cannot listen on {}: {e}; choose another with --public-addr",
+            settings.public_addr
+        ))
+    })?;
+    let recorder =
+        metrics::install().map_err(|e| Failure::Other(format!("cannot record metrics: {e}")))?;
+    tokio::spawn(metrics::upkeep(recorder.clone()));
+    let mut builder = Node::builder().settings(settings.node.clone());
+    if settings.new_node_id {
+        builder = builder.new_node_id();
+    }
+    let node = builder.start().await?;
+    let service = node.public_service().with_metrics(metrics::page(recorder)).with_version(VERSION);
+    let server = Server::start(listener, service)?;
+    announce(settings, &node, server.local_addr());
+    Ok((node, server))
+}
+
+/// First `/readyz` turns, so that load balancers look
+/// elsewhere, then the listener goes, then the node.
+async fn stop(node: Node, server: Server, delay: Duration) -> Result<(), Failure> {
+    info!("stopping; a second signal ends at once");
+    node.drain();
+    if !delay.is_zero() {
+        info!("serving for another {delay:?}, with /readyz at 503");
+        tokio::time::sleep(delay).await;
+    }
+    server.stop(GRACE).await;
+    node.shutdown().await.map_err(|e| Failure::Other(describe(&e)))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Says where it stores, where it listens, and what to type next.
+fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
+    for line in &settings.without_effect {
+        warn!("{line}");
+    }
+    let state = absolute(&settings.node.state_dir);
+    let files = absolute(&settings.node.files_dir);
+    let remote = settings.node.remote_dir.as_deref().map_or_else(|| state.join("remote"), absolute);
+    let (state, files, remote) = (state.display(), files.display(), remote.display());
+    let id = node.id();
+    match settings.log_format {
+        LogFormat::Text => {
+            info!("node ID: {id}");
+            info!("storing in: state {state}, files {files}, remote {remote}");
+            info!("listening on: http://{address}");
+            info!("try: curl http://{}/api/v1/id", reachable(address));
+        }
+        LogFormat::Json => {
+            info!(node_id = %id, state_dir = %state, files_dir = %files, remote_dir = %remote,
+                public_addr = %address, "listening");
+        }
+    }
+    if !address.ip().is_loopback() {
+        warn!(
+            "{address} is open to everyone who can reach it: there are no tokens in this release"
+        );
+    }
+}
+
+/// The address to type on this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    // The directory exists by now; where it cannot be resolved, its own name has to do.
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+/// Asks for as many open files as the system allows: connections and bodies both take some, and
+/// the usual 1024 is meant for programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(e) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        debug!("cannot raise the limit of open files: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_type_next_is_an_address_one_can_reach() {
+        for (bound, typed) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+        ] {
+            assert_eq!(reachable(bound.parse().unwrap()).to_string(), typed);
+        }
+    }
+}
