@@ -244,22 +244,26 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
     let failed = |e: std::io::Error| damaged(e.into());
     let mark = journal::Mark::open(&dirs.state).map_err(failed)?;
     let copy = journal::LogCopy::make(&path).map_err(failed)?;
-    let store = FjallJournal::open(&path).map_err(damaged)?;
-    let counters = Writer::load_counters(&store).map_err(damaged)?;
-    let (durable, found) = (mark.read(), counters.batches);
-    if found < durable {
-        store.close();
-        if let Some(copy) = copy {
-            copy.restore().map_err(damaged)?;
-        }
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "the journal in {} is damaged: it held {durable} batches and reads back as {found}; nothing was changed, restore it from a backup",
+    let opened = FjallJournal::open(&path).and_then(|store| {
+        let counters = Writer::load_counters(&store)?;
+        let (durable, found) = (mark.read(), counters.batches);
+        if found < durable {
+            store.close();
+            return Err(StoreError::Damaged(format!(
+                "{} held {durable} batches and reads back as {found}",
                 path.display()
-            ),
-        ));
-    }
+            )));
+        }
+        Ok((store, counters))
+    });
+    let (store, counters) = match (opened, &copy) {
+        (Ok(opened), _) => opened,
+        (Err(error), None) => return Err(damaged(error)),
+        (Err(error), Some(copy)) => {
+            copy.restore().map_err(damaged)?;
+            return Err(damaged(error));
+        }
+    };
     if dirs.files_are_new && counters.file_bytes > 0 {
         store.close();
         return Err(configuration(format!(

@@ -77,7 +77,7 @@ impl LogCopy {
         std::fs::create_dir(&partial)?;
         let copied = logs
             .iter()
-            .try_for_each(|log| std::fs::copy(journal.join(log), partial.join(log)).map(drop));
+            .try_for_each(|log| copy_data(&journal.join(log), &partial.join(log)));
         match copied.and_then(|()| std::fs::rename(&partial, &this.copy)) {
             Ok(()) => Ok(Some(this)),
             // A full disk must not keep a node from starting; the mark still guards.
@@ -94,14 +94,43 @@ impl LogCopy {
         let _ = std::fs::remove_dir_all(&self.copy);
     }
 
-    /// Batches were lost: the log is put back as it was found.
-    pub(crate) fn restore(self) -> Result<(), StoreError> {
+    /// The journal does not open, or has lost batches: the log is put back as it was found.
+    pub(crate) fn restore(&self) -> Result<(), StoreError> {
         for log in log_files(&self.copy)? {
             std::fs::rename(self.copy.join(&log), self.journal.join(&log))?;
         }
         std::fs::remove_dir_all(&self.copy)?;
         Ok(())
     }
+}
+
+/// Copies a file without its holes: a log is made 64 MiB long before anything is in it.
+#[allow(clippy::disallowed_methods)] // a file of the database's, which goes through no Disk either
+fn copy_data(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::SeekFrom::{Data, Hole};
+    let (source, target) = (File::open(from)?, File::create(to)?);
+    let len = source.metadata()?.len();
+    target.set_len(len)?;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut at = 0;
+    while at < len {
+        let data = match rustix::fs::seek(&source, Data(at)) {
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(rustix::io::Errno::INVAL) => at,
+            other => other?,
+        };
+        let end = rustix::fs::seek(&source, Hole(data)).unwrap_or(len);
+        at = data;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let part = left.min(buffer.len());
+            let bytes = buffer.get_mut(..part).unwrap_or_default();
+            source.read_exact_at(bytes, at)?;
+            target.write_all_at(bytes, at)?;
+            at += part as u64;
+        }
+    }
+    Ok(())
 }
 
 fn log_files(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
