@@ -1,4 +1,48 @@
-//! objstore: a near cache for cloud objects, as a library. This crate is the node.
+//! objstore: a multi-master near cache for cloud object storage, as a library. This crate is the
+//! node: a program links it, starts a [`Node`], and has a store of objects on its own disk.
+//!
+//! ```
+//! use objstore_core::options::{GetOptions, PutOptions};
+//! use objstore_core::{Error, Node};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Error> {
+//! let node = Node::builder().in_memory().start().await?;
+//! let id = node.new_id();
+//! node.put(id, "It works!", PutOptions::named("test.txt")?).await?;
+//! let object = node.get(id, GetOptions::default()).await?;
+//! assert_eq!(object.body.collect(1024).await?, "It works!");
+//! node.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Give [`Builder::state_dir`] and [`Builder::files_dir`] instead of
+//! [`in_memory`](Builder::in_memory), and what was put is there again after a restart, a kill or a
+//! power cut.
+//!
+//! # What it is
+//! * [`Node`]: put, get, head, delete, set_level, list, stats, with streams in both directions,
+//!   ranges and conditions.
+//! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
+//!   or served by [`Server`].
+//! * [`Settings`]: everything that can be tuned, as plain data. [`env::Env`]: everything that can
+//!   be replaced: clock, entropy, disk, journal.
+//!
+//! # What it is not
+//! Not there yet: buckets (levels 1 and 2 go to a directory), keys, peers. Never: a POSIX file
+//! system, a database, a queue.
+//!
+//! # A good guest
+//! The crate installs no logger, no metrics recorder, no panic hook and no signal handler; it
+//! prints nothing; it emits [`tracing`] events and, from the HTTP service, `metrics`. It starts two
+//! threads of its own and those of its database, works on any tokio runtime, and is gone when the
+//! last handle is.
+//!
+//! # Where to read on
+//! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
+//! means, each promise with its test), `docs/formats.md` (what is on the disk).
+
 mod bodies;
 mod builder;
 mod cache;

@@ -1,0 +1,87 @@
+//! What the documents claim exists, exists.
+
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The texts between backticks.
+fn quoted(line: &str) -> Vec<&str> {
+    line.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_promise_has_a_test_of_that_name() {
+    let text = read("objstore-core/docs/durability.md");
+    let mut promises = 0;
+    for section in text.split("\n## ").skip(1) {
+        let (heading, body) = section.split_once('\n').unwrap();
+        if heading.starts_with("Known limits") {
+            continue;
+        }
+        promises += 1;
+        let (file, names) = body.rsplit_once("\n`tests/").unwrap_or(("", body.strip_prefix("`tests/").unwrap_or("")));
+        let _ = file;
+        let (file, names) = names.split_once('`').unwrap_or_else(|| panic!("{heading}: no test"));
+        let tests = read(&format!("objstore-core/tests/{file}"));
+        let names = quoted(names);
+        assert!(!names.is_empty(), "{heading}: no test is named");
+        for name in names {
+            assert!(tests.contains(&format!("fn {name}(")), "{heading}: there is no test {name}");
+        }
+    }
+    assert!(promises > 5);
+}
+
+#[test]
+fn every_path_in_the_where_is_table_exists() {
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("## Where is …?").expect("README has the table");
+    let rows = table.lines().skip_while(|l| !l.starts_with('|')).take_while(|l| l.starts_with('|'));
+    let mut paths = 0;
+    for row in rows.skip(2) {
+        let place = row.split('|').nth(2).unwrap();
+        for path in quoted(place) {
+            assert!(root().join(path).exists(), "README names {path}, which is not there");
+            paths += 1;
+        }
+    }
+    assert!(paths > 10);
+}
+
+#[test]
+fn the_paths_in_the_architecture_exist() {
+    let text = read("objstore-core/docs/architecture.md");
+    for path in text.split('`').skip(1).step_by(2).filter(|p| p.ends_with(".rs")) {
+        let found = ["objstore-core", "objstore-core/src"].iter().any(|d| root().join(d).join(path).exists());
+        assert!(found, "{path}");
+    }
+}
+
+/// The lines of README's embedding example are those of the crate's, which is compiled and run.
+#[test]
+fn the_embedding_example_is_the_one_that_runs() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("```rust\n").expect("README has a Rust example");
+    let (example, _) = rest.split_once("```").unwrap();
+    let library = read("objstore-core/src/lib.rs");
+    for line in example.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(library.contains(line), "README's example has a line that nothing runs: {line}");
+    }
+}
+
+/// Names README gives to files of a node are those that a node makes.
+#[test]
+fn no_document_names_a_machine() {
+    for path in ["README.md", "CHANGELOG.md", "objstore-core/docs/architecture.md", "objstore-core/docs/durability.md", "objstore-core/docs/formats.md"] {
+        let text = read(path);
+        for bad in ["/root/", "/work/"] {
+            assert!(!text.contains(bad), "{path} names {bad}");
+        }
+    }
+}
