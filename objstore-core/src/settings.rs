@@ -58,7 +58,8 @@ impl Default for Settings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpSettings {
-    /// Connections served at a time; more are told 503. Default 4096.
+    /// Connections served at a time, each with up to 512 KiB of buffers in either direction; more
+    /// are told 503. Default 1024.
     pub max_connections: usize,
     /// Requests handled at a time over all connections; more are told 503. Default 1024.
     pub max_requests: usize,
@@ -83,7 +84,7 @@ pub struct HttpSettings {
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 1024,
             max_requests: 1024,
             head_timeout_ms: 10_000,
             body_timeout_ms: 30_000,

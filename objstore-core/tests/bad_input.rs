@@ -141,6 +141,27 @@ async fn kind_02_a_content_length_beside_a_transfer_encoding_is_refused() {
             format!("GET /api/v1/get/{old} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n{smuggled}");
         refused_and_closed(&node, request.as_bytes(), &[400], true).await;
     }
+    // The same behind good requests in one write, where it is harder to see.
+    for framing in &framings {
+        for before in [
+            Ask::new("GET", "/api/v1/id"),
+            Ask::put(&old).chunks(b"old", 2),
+            Ask::put(&old).body(b"old"),
+        ] {
+            let mut bytes = before.bytes();
+            let id = node.fresh_id();
+            bytes.extend_from_slice(format!("{}{framing}\r\n{smuggled}", put_head(&id)).as_bytes());
+            bytes.extend_from_slice(&Ask::put(&node.fresh_id()).body(b"smuggled").bytes());
+            let mut wire = node.connect().await;
+            let first = wire.exchange(&bytes).await.expect("an answer to the good request");
+            assert_eq!(first.status, 200, "{before:?}: {first:?}");
+            if let Some(second) = wire.reply().await {
+                assert_eq!(second.status, 400, "{framing:?} behind {before:?}: {second:?}");
+            }
+            wire.closes("contradicting lengths").await;
+            assert_eq!(node.journal().await.len(), 1, "nothing but the old object");
+        }
+    }
     // Both in good form but contradicting each other is the smuggler's classic: it gets an answer.
     for framing in framings.iter().take(4) {
         let request = format!("{}{framing}\r\n{smuggled}", put_head(&node.fresh_id()));
@@ -1225,6 +1246,78 @@ async fn kind_24_a_body_that_stalls_is_given_up() {
 }
 
 #[tokio::test]
+async fn kind_24_a_body_that_trickles_is_given_up() {
+    let node = Running::start_with(impatient).await;
+    let before = node.journal().await;
+    let head = format!("{}Content-Length: 1000000\r\n\r\n", put_head(&node.fresh_id()));
+    let mut wire = node.connect().await;
+    wire.send(head.as_bytes()).await;
+    // A byte now and then is no progress: the answer comes while the sender still goes on.
+    patiently("a trickling body is given up", async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while !wire.has_heard().await {
+            tick.tick().await;
+            wire.send(b"a").await;
+        }
+    })
+    .await;
+    wire.reply().await.expect("the stall is explained").is_error(408, "timeout");
+    wire.closes("a trickling body").await;
+    assert_eq!(node.journal().await, before);
+    still_serves(&node, "a trickling body").await;
+}
+
+#[tokio::test]
+async fn kind_24_a_reader_that_stalls_is_cut_off() {
+    let node = Running::start_with(impatient).await;
+    let len = 48 << 20;
+    let id = node.stored(&pattern(len)).await;
+    let mut wire = node.connect().await;
+    wire.send(&Ask::get(&id).bytes()).await;
+    assert_eq!(wire.next_status().await, 200);
+    // Nothing more is read until the node has given the connection up, which lets it stop.
+    node.stop().await;
+    assert!(wire.rest().await.len() < len, "the whole body came although nobody read it");
+}
+
+#[tokio::test]
+async fn kind_24_a_long_upload_is_not_taken_for_a_slow_head() {
+    let node = Running::start_with(|settings| settings.http.head_timeout_ms = 300).await;
+    let body = pattern(200_000);
+    for expect in [false, true] {
+        let id = node.fresh_id();
+        let mut ask = Ask::put(&id).body(&body);
+        if expect {
+            ask = ask.field("Expect", "100-continue");
+        }
+        let mut wire = node.connect().await;
+        wire.send(&ask.head()).await;
+        if expect {
+            assert_eq!(wire.next_status().await, 100);
+        }
+        wire.send(&body[..100_000]).await;
+        // Once this later connection has run into the time limit for heads, the upload has been
+        // under way for longer than that.
+        let mut slow = node.connect().await;
+        slow.send(b"GET ").await;
+        slow.rest().await;
+        wire.send(&body[100_000..]).await;
+        assert_eq!(wire.reply().await.expect("an answer").status, 200, "Expect: {expect}");
+        assert!(node.ask(Ask::get(&id)).await.body == body);
+    }
+}
+
+#[tokio::test]
+async fn kind_24_a_connection_without_requests_is_closed() {
+    let node = Running::start_with(|settings| settings.http.idle_timeout_ms = 500).await;
+    let mut wire = node.connect().await;
+    assert_eq!(wire.ask(&Ask::new("GET", "/api/v1/id")).await.status, 200);
+    wire.closes("an idle time").await;
+    node.connect().await.closes("an idle time without any request").await;
+    still_serves(&node, "idle connections").await;
+}
+
+#[tokio::test]
 async fn kind_24_a_head_that_stalls_is_given_up() {
     let node = Running::start_with(impatient).await;
     for part in [
@@ -1335,6 +1428,33 @@ async fn kind_25_one_connection_too_many_is_told_to_come_back() {
     };
     patiently("a freed place is given away", again).await;
     assert_eq!(second.ask(&Ask::new("GET", "/api/v1/id")).await.status, 200);
+}
+
+#[tokio::test]
+async fn kind_25_one_request_too_many_is_told_to_come_back() {
+    let node = Running::start_with(|settings| settings.http.max_requests = 1).await;
+    let id = node.fresh_id();
+    let slow = Ask::put(&id).field("Expect", "100-continue").body(b"hello");
+    let mut wire = node.connect().await;
+    wire.send(&slow.head()).await;
+    assert_eq!(wire.next_status().await, 100, "the put is under way");
+    for ask in [
+        Ask::get(&id),
+        Ask::new("GET", "/api/v1/id"),
+        Ask::put(&node.fresh_id()).body(b"another"),
+        Ask::put(&node.fresh_id()).chunks(&pattern(50_000), 1000),
+    ] {
+        let reply = node.ask(ask).await;
+        reply.is_error(503, "busy");
+        assert!(reply.must("retry-after").parse::<u32>().is_ok(), "{reply:?}");
+    }
+    // Being busy is no reason to be taken for dead, nor to be left without a look inside.
+    assert_eq!(node.get("/healthz").await.status, 200);
+    assert_eq!(node.get("/readyz").await.status, 200);
+    wire.send(&slow.payload()).await;
+    assert_eq!(wire.reply().await.expect("an answer").status, 200);
+    assert_eq!(node.ask(Ask::get(&id)).await.body, b"hello");
+    assert_eq!(node.journal().await.len(), 1, "what was turned away was not stored");
 }
 
 #[tokio::test]

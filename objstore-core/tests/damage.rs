@@ -145,7 +145,11 @@ async fn a_damaged_journal_never_forgets_silently() {
     assert!(written > 1000);
     let pristine = tempfile::tempdir().unwrap();
     let copied = |from: &Path, to: &Path| {
-        let status = std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status();
+        let status = std::process::Command::new("cp")
+            .args(["-a", "--sparse=always"])
+            .arg(from)
+            .arg(to)
+            .status();
         assert!(status.unwrap().success());
     };
     copied(&dir.path().join("state"), pristine.path());
@@ -165,7 +169,10 @@ async fn a_damaged_journal_never_forgets_silently() {
                 // Refusing changed nothing: undone, the damage is gone.
                 set(original[offset]);
                 let log_now = std::fs::read(&log).unwrap();
-                assert!(log_now[..written] == original[..written], "the log was changed, offset {offset}");
+                assert!(
+                    log_now[..written] == original[..written],
+                    "the log was changed, offset {offset}"
+                );
             }
             Ok(node) => {
                 served += 1;

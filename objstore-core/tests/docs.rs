@@ -25,7 +25,9 @@ fn every_promise_has_a_test_of_that_name() {
             continue;
         }
         promises += 1;
-        let (file, names) = body.rsplit_once("\n`tests/").unwrap_or(("", body.strip_prefix("`tests/").unwrap_or("")));
+        let (file, names) = body
+            .rsplit_once("\n`tests/")
+            .unwrap_or(("", body.strip_prefix("`tests/").unwrap_or("")));
         let _ = file;
         let (file, names) = names.split_once('`').unwrap_or_else(|| panic!("{heading}: no test"));
         let tests = read(&format!("objstore-core/tests/{file}"));
@@ -58,7 +60,9 @@ fn every_path_in_the_where_is_table_exists() {
 fn the_paths_in_the_architecture_exist() {
     let text = read("objstore-core/docs/architecture.md");
     for path in text.split('`').skip(1).step_by(2).filter(|p| p.ends_with(".rs")) {
-        let found = ["objstore-core", "objstore-core/src"].iter().any(|d| root().join(d).join(path).exists());
+        let found = ["objstore-core", "objstore-core/src"]
+            .iter()
+            .any(|d| root().join(d).join(path).exists());
         assert!(found, "{path}");
     }
 }
@@ -78,7 +82,13 @@ fn the_embedding_example_is_the_one_that_runs() {
 /// Names README gives to files of a node are those that a node makes.
 #[test]
 fn no_document_names_a_machine() {
-    for path in ["README.md", "CHANGELOG.md", "objstore-core/docs/architecture.md", "objstore-core/docs/durability.md", "objstore-core/docs/formats.md"] {
+    for path in [
+        "README.md",
+        "CHANGELOG.md",
+        "objstore-core/docs/architecture.md",
+        "objstore-core/docs/durability.md",
+        "objstore-core/docs/formats.md",
+    ] {
         let text = read(path);
         for bad in ["/root/", "/work/"] {
             assert!(!text.contains(bad), "{path} names {bad}");

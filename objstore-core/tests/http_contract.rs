@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use objstore_core::Server;
 use serde_json::Value;
-use support::{Ask, Reply, Running, memory_node, pattern};
+use support::{Ask, Reply, Running, memory_node, patiently, pattern};
 use tokio::net::TcpListener;
 
 /// The lengths around which something changes inside: empty, tiny, either side of the border
@@ -140,6 +140,65 @@ async fn a_get_carries_every_header_of_the_walk_through() {
 }
 
 #[tokio::test]
+async fn header_names_are_spelt_as_the_readme_spells_them() {
+    let node = Running::start().await;
+    let id = node.fresh_id();
+    let put = Ask::put(&id)
+        .field("X-Meta-Name", "test.txt")
+        .field("X-Meta-UserMeta", r#"{"a":"b"}"#)
+        .body(b"It works!");
+    assert_eq!(node.ask(put).await.status, 200);
+    let mut wire = node.connect().await;
+    wire.send(&Ask::get(&id).field("Connection", "close").bytes()).await;
+    let answer = String::from_utf8(wire.rest().await).unwrap();
+    for name in [
+        "Accept-Ranges",
+        "Content-Length",
+        "Content-Type",
+        "Last-Modified",
+        "X-Meta-Consistencylevel",
+        "X-Meta-Id",
+        "X-Meta-Name",
+        "X-Meta-Usermeta",
+        "X-Content-Type-Options",
+        "Date",
+    ] {
+        assert!(answer.contains(&format!("\r\n{name}: ")), "{name}: {answer}");
+    }
+    delete(&node, &id).await;
+    let mut wire = node.connect().await;
+    wire.send(&Ask::get(&id).field("Connection", "close").bytes()).await;
+    let answer = String::from_utf8(wire.rest().await).unwrap();
+    assert!(answer.contains("\r\nX-Meta-Deleted: true\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn asking_to_fetch_what_is_here_changes_nothing() {
+    let node = Running::start().await;
+    let id = node.stored(b"It works!").await;
+    for ask in [
+        Ask::get(&id).field("X-Meta-Fetch", "1"),
+        Ask::get(&id).field("X-Meta-Fetch", "true"),
+        Ask::new("GET", &format!("/api/v1/get/{id}?fetch=1")),
+    ] {
+        let got = node.ask(ask).await;
+        assert_eq!((got.status, got.body.as_slice()), (200, b"It works!".as_slice()), "{got:?}");
+        assert!(got.header("x-meta-fetched").is_none(), "{got:?}");
+    }
+    // A delete is never undone by a read.
+    for level in ["0", "1"] {
+        let id = node.fresh_id();
+        let put = Ask::put(&id).field("X-Meta-ConsistencyLevel", level).body(b"body");
+        assert_eq!(node.ask(put).await.status, 200);
+        delete(&node, &id).await;
+        let got = node.ask(Ask::get(&id).field("X-Meta-Fetch", "1")).await;
+        got.is_error(404, "deleted");
+        assert_eq!(got.must("x-meta-deleted"), "true");
+        assert_eq!(node.ask(Ask::get(&id)).await.status, 404);
+    }
+}
+
+#[tokio::test]
 async fn a_head_is_a_get_without_the_body() {
     let node = Running::start().await;
     for len in LENGTHS {
@@ -160,6 +219,117 @@ async fn a_head_is_a_get_without_the_body() {
     }
     let unknown = node.ask(Ask::get(&node.fresh_id()).method("HEAD")).await;
     assert_eq!((unknown.status, unknown.body.len()), (404, 0));
+}
+
+#[tokio::test]
+async fn every_route_that_is_read_takes_a_head() {
+    let node = Running::start().await;
+    let id = node.stored(b"hello").await;
+    for path in [
+        "/api/v1/id",
+        "/api/v1/version",
+        "/api/v1/ping",
+        "/api/v1/list",
+        "/healthz",
+        "/readyz",
+        &format!("/api/v1/meta/{id}"),
+    ] {
+        let got = node.get(path).await;
+        let mut wire = node.connect().await;
+        let head = wire.ask(&Ask::new("HEAD", path)).await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}: {head:?}");
+        assert_eq!(head.must("content-length"), got.must("content-length"), "{path}");
+        assert_eq!(head.must("content-type"), got.must("content-type"), "{path}");
+        assert_eq!(wire.ask(&Ask::new("GET", path)).await.status, 200, "{path}: no body came");
+    }
+}
+
+#[tokio::test]
+async fn chunks_may_have_extensions_and_trailers() {
+    let node = Running::start().await;
+    for (coding, body) in [
+        ("chunked", "5\r\nhello\r\n0\r\n\r\n"),
+        ("Chunked", "05\r\nhello\r\n000\r\n\r\n"),
+        ("CHUNKED", "2;name=value\r\nhe\r\n3;flag\r\nllo\r\n0;last\r\n\r\n"),
+        ("chunked", "5\r\nhello\r\n0\r\nX-Trailer: a\r\nX-Meta-Name: b.html\r\n\r\n"),
+    ] {
+        let id = node.fresh_id();
+        let put = format!(
+            "POST /api/v1/put HTTP/1.1\r\nHost: localhost\r\nX-Meta-ID: {id}\r\n\
+             Transfer-Encoding: {coding}\r\n\r\n{body}"
+        );
+        let mut wire = node.connect().await;
+        let reply = wire.exchange(put.as_bytes()).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{put}: {reply:?}");
+        let got = wire.ask(&Ask::get(&id)).await;
+        assert_eq!(got.body, b"hello");
+        assert!(got.header("x-meta-name").is_none(), "trailers are no metadata: {got:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_during_overwrites_is_of_one_version() {
+    let node = Arc::new(Running::start().await);
+    for len in [1000, 300_000] {
+        let id = node.fresh_id();
+        let version =
+            |number: u8| {
+                Ask::put(&id)
+                    .field("X-Meta-Name", format!("{number}.txt"))
+                    .body(&vec![number; len + usize::from(number)])
+            };
+        assert_eq!(node.ask(version(0)).await.status, 200);
+        let mut readers = Vec::new();
+        for _ in 0..4 {
+            let (node, ask) = (Arc::clone(&node), Ask::get(&id));
+            readers.push(tokio::spawn(async move {
+                let mut wire = node.connect().await;
+                let mut last = 0;
+                while last < 50 {
+                    let got = wire.ask(&ask).await;
+                    assert_eq!(got.status, 200, "{got:?}");
+                    let number = got.body[0];
+                    assert!(got.body.iter().all(|byte| *byte == number), "two versions in one");
+                    assert_eq!(got.body.len(), len + usize::from(number));
+                    assert_eq!(got.must("x-meta-name"), format!("{number}.txt"));
+                    assert!(number >= last, "a reader is never taken back");
+                    last = number;
+                }
+            }));
+        }
+        let mut wire = node.connect().await;
+        for number in 1..=50 {
+            assert_eq!(wire.ask(&version(number)).await.status, 200);
+        }
+        for reader in readers {
+            patiently("a reader sees the last version", reader).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overwrite_or_delete_leaves_running_reads_alone() {
+    let node = Running::start().await;
+    // Longer than what sockets buffer, so that the reads are still under way.
+    let old = pattern(32 << 20);
+    for end in ["overwrite", "delete"] {
+        let id = node.stored(&old).await;
+        let mut whole = node.connect().await;
+        whole.send(&Ask::get(&id).bytes()).await;
+        let mut part = node.connect().await;
+        part.send(&Ask::get(&id).field("Range", "bytes=1000000-").bytes()).await;
+        assert_eq!(whole.begins().await, 200);
+        assert_eq!(part.begins().await, 206);
+        if end == "overwrite" {
+            assert_eq!(node.ask(Ask::put(&id).body(b"new")).await.status, 200);
+            assert_eq!(node.ask(Ask::get(&id)).await.body, b"new");
+        } else {
+            assert_eq!(delete(&node, &id).await.status, 200);
+            assert_eq!(node.ask(Ask::get(&id)).await.status, 404);
+        }
+        assert!(whole.reply().await.expect("the whole").body == old, "{end}");
+        assert!(part.reply().await.expect("the part").body == old[1_000_000..], "{end}");
+    }
 }
 
 #[tokio::test]
@@ -845,13 +1015,15 @@ async fn a_client_that_waits_for_100_is_asked_for_the_body() {
     let node = Running::start().await;
     let id = node.fresh_id();
     let body = pattern(200_000);
-    let ask = Ask::put(&id).field("Expect", "100-continue").body(&body);
-    let mut wire = node.connect().await;
-    wire.send(&ask.head()).await;
-    assert_eq!(wire.next_status().await, 100);
-    wire.send(&ask.payload()).await;
-    assert_eq!(wire.reply().await.expect("an answer").status, 200);
-    assert!(node.ask(Ask::get(&id)).await.body == body);
+    for expect in ["100-continue", "100-Continue"] {
+        let ask = Ask::put(&id).field("Expect", expect).body(&body);
+        let mut wire = node.connect().await;
+        wire.send(&ask.head()).await;
+        assert_eq!(wire.next_status().await, 100);
+        wire.send(&ask.payload()).await;
+        assert_eq!(wire.reply().await.expect("an answer").status, 200);
+        assert!(node.ask(Ask::get(&id)).await.body == body);
+    }
 
     // Refused for what stands in the head: the body is never asked for.
     let create = Ask::put(&id).field("If-None-Match", "*").field("Expect", "100-continue");
@@ -1075,6 +1247,29 @@ async fn one_connection_serves_many_requests_in_order() {
         assert_eq!(wire.reply().await.expect("an answer").status, 200);
         assert_eq!(wire.reply().await.expect("an answer").body, [number; 100]);
     }
+}
+
+#[tokio::test]
+async fn requests_in_one_packet_are_served_however_their_bodies_are_framed() {
+    let node = Running::start().await;
+    let id = node.fresh_id();
+    let asks = [
+        Ask::new("GET", "/api/v1/id"),
+        Ask::put(&id).chunks(b"first", 2),
+        Ask::get(&id),
+        Ask::put(&id).body(b"second"),
+        Ask::put(&id).chunks(&pattern(1000), 100),
+        Ask::put(&id).chunks(&pattern(2000), 100),
+        Ask::get(&id),
+    ];
+    let bytes: Vec<u8> = asks.iter().flat_map(Ask::bytes).collect();
+    let mut wire = node.connect().await;
+    wire.send(&bytes).await;
+    for ask in &asks {
+        let reply = wire.reply().await.expect("an answer to each");
+        assert_eq!(reply.status, 200, "{ask:?}: {reply:?}");
+    }
+    assert!(node.ask(Ask::get(&id)).await.body == pattern(2000));
 }
 
 #[tokio::test]

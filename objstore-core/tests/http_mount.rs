@@ -230,6 +230,67 @@ async fn the_service_can_be_called_like_any_tower_service() {
     assert_eq!(json["error"], "invalid-id");
 }
 
+/// A get that is answered, and of whose body nothing has been read yet.
+async fn opened(service: &PublicService, id: &str, range: Option<&str>) -> Response<Boxed> {
+    let mut get = Request::get(format!("/api/v1/get/{id}")).header("Host", "localhost");
+    if let Some(range) = range {
+        get = get.header("Range", range);
+    }
+    let request = get.body(boxed(Empty::<Bytes>::new())).unwrap();
+    let response = tower_service::Service::call(&mut service.clone(), request).await;
+    response.unwrap_or_else(|_| panic!("the service answers")).map(boxed)
+}
+
+#[tokio::test]
+async fn an_answer_held_while_its_object_changes_is_still_whole() {
+    // The memory tier holds a part of the body, as it does of what is read now and then.
+    let node = memory_node(|settings| settings.memory_bytes = Some(1 << 20)).await;
+    let service = node.public_service();
+    let old = pattern(8 << 20);
+    for warm in [None, Some("bytes=0-9"), Some("bytes=7000000-7000009")] {
+        for change in ["overwrite", "delete"] {
+            let id = node.new_id();
+            let body = objstore_core::Body::from(old.clone());
+            node.put(id, body, Default::default()).await.unwrap();
+            let text = id.to_string();
+            if let Some(range) = warm {
+                let response = opened(&service, &text, Some(range)).await;
+                response.into_body().collect().await.expect("ten bytes");
+            }
+            let whole = opened(&service, &text, None).await;
+            let end = opened(&service, &text, Some("bytes=7000000-")).await;
+            if change == "overwrite" {
+                node.put(id, "new", Default::default()).await.unwrap();
+            } else {
+                node.delete(id, Default::default()).await.unwrap();
+            }
+            for (response, expected) in [(whole, &old[..]), (end, &old[7_000_000..])] {
+                let status = response.status();
+                let bytes = response.into_body().collect().await;
+                let bytes = bytes.unwrap_or_else(|e| {
+                    panic!("{status} after {change}, warmed by {warm:?}, broke off: {e}")
+                });
+                assert!(bytes.to_bytes() == expected, "other bytes after {change}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn parts_held_while_their_object_changes_are_still_whole() {
+    let node = memory_node(|settings| settings.memory_bytes = Some(1 << 20)).await;
+    let service = node.public_service();
+    let old = pattern(8 << 20);
+    let id = node.new_id();
+    node.put(id, objstore_core::Body::from(old.clone()), Default::default()).await.unwrap();
+    let response = opened(&service, &id.to_string(), Some("bytes=0-99,7000000-7999999")).await;
+    assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+    node.put(id, "new", Default::default()).await.unwrap();
+    let bytes = response.into_body().collect().await;
+    let bytes = bytes.unwrap_or_else(|e| panic!("the parts broke off: {e}")).to_bytes();
+    assert!(support::find(&bytes, &old[7_000_000..8_000_000]).is_some(), "other bytes");
+}
+
 /// A body that breaks off in the middle, as one from a host's own client may.
 struct Broken(Option<Bytes>);
 

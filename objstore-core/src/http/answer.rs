@@ -44,7 +44,12 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     let status =
         StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status == StatusCode::NOT_MODIFIED {
-        return empty(status);
+        let mut response = empty(status);
+        // RFC 9110 §15.4.5: what a cache needs to bring its copy up to date.
+        if let Some(meta) = error.meta() {
+            put_validators(response.headers_mut(), meta);
+        }
+        return response;
     }
     let mut response = json(&ErrorBody::from(error));
     *response.status_mut() = status;
@@ -77,7 +82,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
 }
 
 /// After these the connection cannot be trusted, or is not worth keeping.
-fn must_close(kind: ErrorKind) -> bool {
+pub(super) fn must_close(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Timeout | ErrorKind::HeadTooLarge | ErrorKind::TooLarge)
 }
 
@@ -85,15 +90,16 @@ pub(super) fn close(response: &mut Response<Body>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// 405 for a method that HTTP knows, 501 for others (RFC 9110 §15.6.2).
-pub(super) fn wrong_method(method: &Method, allow: &'static str) -> Response<Body> {
+/// Whether HTTP has this method; one that it has not is no route's (RFC 9110 §15.6.2).
+pub(super) fn is_known(method: &Method) -> bool {
     const KNOWN: [&str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    let kind = if KNOWN.contains(&method.as_str()) {
-        ErrorKind::MethodNotAllowed
-    } else {
-        ErrorKind::NotImplemented
-    };
+    KNOWN.contains(&method.as_str())
+}
+
+/// 405 for a method that this route does not take.
+pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
+    let kind = ErrorKind::MethodNotAllowed;
     let mut response = error(&Error::new(kind, format!("this route takes {allow}")));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
@@ -104,6 +110,7 @@ pub(super) fn without_body(response: &mut Response<Body>) {
     let body = std::mem::take(response.body_mut());
     if let Some(len) = body.len()
         && response.status() != StatusCode::NOT_MODIFIED
+        && !response.headers().contains_key(CONTENT_LENGTH)
     {
         response.headers_mut().insert(CONTENT_LENGTH, len.into());
     }

@@ -8,15 +8,14 @@ use http::header::{
     CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Response, StatusCode};
-use objstore_client::options::Conditions;
 use objstore_client::types::{ObjectId, ObjectMeta};
-use objstore_client::{Body, Error, ErrorKind};
+use objstore_client::{Body, Error};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::ranges::Ranges;
 use super::{answer, request};
 use crate::node::Node;
-use crate::ops::{self, Object};
+use crate::ops::{self, Object, Opened};
 
 /// Types that a browser would run in the name of this server's site.
 const ACTIVE: [&str; 6] = [
@@ -73,8 +72,9 @@ pub(super) async fn get(
             Ranges::None => Err(ops::unsatisfiable(meta.size)),
         }
     };
-    let Object { meta, range, body } = node.inner.read(id, plan).await?;
+    let (Object { meta, range, body }, opened) = node.inner.open(id, plan).await?;
 
+    node.inner.counts.got(range.end - range.start);
     let mut response = Response::new(body);
     describe(response.headers_mut(), &meta, active);
     match ranges {
@@ -89,7 +89,7 @@ pub(super) async fn get(
         }
         Ranges::Several(ranges) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            several(node, &mut response, &meta, ranges);
+            several(node, &mut response, &meta, opened, ranges);
         }
     }
     Ok(response)
@@ -174,7 +174,8 @@ fn content_range(range: &Range<u64>, size: u64) -> String {
 fn several(
     node: &Node,
     response: &mut Response<Body>,
-    meta: &Arc<ObjectMeta>,
+    meta: &ObjectMeta,
+    opened: Opened,
     ranges: Vec<Range<u64>>,
 ) {
     let boundary = format!("{:032x}", node.inner.env.entropy.random());
@@ -197,9 +198,9 @@ fn several(
     let first = std::mem::take(response.body_mut());
     let state = Several {
         node: node.clone(),
-        meta: Arc::clone(meta),
+        opened: Arc::new(opened),
         parts,
-        opened: Some(first),
+        first: Some(first),
         current: None,
     };
     let chunks = futures_util::stream::try_unfold(state, |mut state| async move {
@@ -217,13 +218,13 @@ enum Part {
     Range(Range<u64>),
 }
 
-/// Sends parts one after another, each range opened when its turn comes.
+/// Sends parts of one version one after another, each range read when its turn comes.
 struct Several {
     node: Node,
-    meta: Arc<ObjectMeta>,
+    opened: Arc<Opened>,
     parts: VecDeque<Part>,
-    /// The first range, which was opened to see that the object is there.
-    opened: Option<Body>,
+    /// The first range, which was begun to see that the body can be read.
+    first: Option<Body>,
     current: Option<Body>,
 }
 
@@ -240,24 +241,16 @@ impl Several {
                 None => return Ok(None),
                 Some(Part::Text(text)) => return Ok(Some(text)),
                 Some(Part::Range(range)) => {
-                    let body = match self.opened.take() {
+                    let body = match self.first.take() {
                         Some(body) => body,
-                        None => open(self.node.clone(), Arc::clone(&self.meta), range).await?,
+                        None => {
+                            let (node, opened) = (self.node.clone(), Arc::clone(&self.opened));
+                            async move { node.inner.body(&opened, range).await }.await?
+                        }
                     };
                     self.current = Some(body);
                 }
             }
         }
     }
-}
-
-/// A further range of the same version.
-async fn open(node: Node, meta: Arc<ObjectMeta>, range: Range<u64>) -> Result<Body, Error> {
-    let etag = meta
-        .etag
-        .clone()
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "a version without an ETag"))?;
-    let same = Conditions::matching(etag);
-    let plan = |meta: &Arc<ObjectMeta>| same.check_read(meta).map(|()| range.clone());
-    Ok(node.inner.read(meta.id, plan).await?.body)
 }

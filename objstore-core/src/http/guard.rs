@@ -4,14 +4,14 @@ use http::Version;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
 use objstore_client::{Error, ErrorKind};
 
+use super::framing::Framing;
 use super::intake::Pending;
 use super::request::invalid;
-use super::tap::Framing;
 use crate::settings::HttpSettings;
 
 /// The longest request target, in bytes.
 const TARGET_MAX: usize = 8 * 1024;
-/// The most bytes of names and values of all fields together.
+/// The most bytes of a head: request line, fields and the empty line.
 const HEAD_MAX: usize = 32 * 1024;
 const FIELDS_MAX: usize = 100;
 
@@ -22,7 +22,8 @@ pub(super) fn check<B>(
     framing: Option<&Framing>,
     body: &mut Pending<B>,
 ) -> Result<(), Error> {
-    if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > TARGET_MAX {
+    let target = target_len(&head.uri);
+    if target > TARGET_MAX {
         body.distrust();
         return Err(Error::new(
             ErrorKind::TargetTooLong,
@@ -30,7 +31,8 @@ pub(super) fn check<B>(
         ));
     }
     let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    if head.headers.len() > FIELDS_MAX || fields.sum::<usize>() > HEAD_MAX {
+    let request_line = head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    if head.headers.len() > FIELDS_MAX || request_line + fields.sum::<usize>() > HEAD_MAX {
         body.distrust();
         return Err(Error::new(
             ErrorKind::HeadTooLarge,
@@ -54,7 +56,8 @@ pub(super) fn check<B>(
             return Err(invalid("both Content-Length and Transfer-Encoding are given"));
         }
     }
-    check_host(head).inspect_err(|_| body.distrust())?;
+    // In process, or behind somebody else's server, there may be none to name.
+    check_host(head, framing.is_some()).inspect_err(|_| body.distrust())?;
     if let Some(expect) = head.headers.get(EXPECT)
         && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
@@ -66,11 +69,20 @@ pub(super) fn check<B>(
     Ok(())
 }
 
+/// The length of a request target in whichever form it came (RFC 9112 §3.2).
+fn target_len(uri: &http::Uri) -> usize {
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    scheme + authority + uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
 /// RFC 9112 §3.2: exactly one valid `Host` in a request of HTTP/1.1.
-fn check_host(head: &http::request::Parts) -> Result<(), Error> {
+fn check_host(head: &http::request::Parts, needed: bool) -> Result<(), Error> {
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (None, _) if head.version < Version::HTTP_11 || head.uri.host().is_some() => Ok(()),
+        (None, _) if !needed || head.version < Version::HTTP_11 || head.uri.host().is_some() => {
+            Ok(())
+        }
         (None, _) => Err(invalid("a request of HTTP/1.1 needs a Host")),
         (Some(_), Some(_)) => Err(invalid("Host is given twice")),
         (Some(host), None) => {

@@ -1,6 +1,7 @@
 //! The body of a request on its way in.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,8 +23,9 @@ pub(super) struct Pending<B> {
     body: Slot<B>,
     len: Option<u64>,
     pace: Option<Pace>,
-    /// The client waits for `100 Continue`, which the first read of the body would send.
-    waits: bool,
+    /// The client waits for `100 Continue`, which the first read of the body would send: a body
+    /// that was taken but never read is not drained either.
+    waits: Arc<AtomicBool>,
     trusted: bool,
 }
 
@@ -45,7 +47,7 @@ where
             len: body.size_hint().exact(),
             body: Arc::new(Mutex::new((!ended).then(|| Box::pin(body)))),
             pace: Some(Pace::new(settings.body_timeout_ms, settings.body_min_bytes)),
-            waits: head.headers.contains_key(EXPECT),
+            waits: Arc::new(AtomicBool::new(head.headers.contains_key(EXPECT))),
             trusted: true,
         }
     }
@@ -54,16 +56,16 @@ where
     pub(super) fn take(&mut self) -> Body {
         let body = lock(&self.body).take();
         let Some(body) = body else { return Body::default() };
-        self.waits = false;
         let pace = self.pace.take().unwrap_or_else(|| Pace::new(u64::MAX, 0));
-        Body::from_stream(Intake { body: Some(body), home: Arc::clone(&self.body), pace }, self.len)
+        let (home, waits) = (Arc::clone(&self.body), Arc::clone(&self.waits));
+        Body::from_stream(Intake { body: Some(body), home, waits, pace }, self.len)
     }
 
     /// Reads what is left of the body; true when the connection may be used again.
     pub(super) async fn drain(&mut self) -> bool {
         let body = lock(&self.body).take();
         let Some(mut body) = body else { return self.trusted };
-        if !self.trusted || self.waits {
+        if !self.trusted || self.waits.load(Ordering::Relaxed) {
             return false;
         }
         let drained = async {
@@ -102,6 +104,7 @@ fn lock<T>(slot: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Intake<B> {
     body: Option<Pin<Box<B>>>,
     home: Slot<B>,
+    waits: Arc<AtomicBool>,
     pace: Pace,
 }
 
@@ -114,6 +117,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        this.waits.store(false, Ordering::Relaxed);
         loop {
             let Some(body) = &mut this.body else { return Poll::Ready(None) };
             let Poll::Ready(next) = body.as_mut().poll_frame(cx) else {

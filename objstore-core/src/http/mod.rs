@@ -2,6 +2,7 @@
 
 mod answer;
 mod delete;
+mod framing;
 mod get;
 mod guard;
 mod intake;

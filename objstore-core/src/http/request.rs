@@ -63,10 +63,8 @@ pub(super) fn level(headers: &HeaderMap) -> Result<Option<Level>, Error> {
 }
 
 pub(super) fn user_meta(headers: &HeaderMap) -> Result<UserMeta, Error> {
-    match single(headers, headers::USER_META)? {
-        Some(value) if !value.is_empty() => UserMeta::from_json(value.as_bytes()),
-        _ => Ok(UserMeta::default()),
-    }
+    single(headers, headers::USER_META)?
+        .map_or(Ok(UserMeta::default()), |value| UserMeta::from_json(value.as_bytes()))
 }
 
 /// The content type to keep; curl's default for `-d` says nothing about a file.

@@ -15,13 +15,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::framing::Framing;
 use super::service::PublicService;
-use super::tap::{Framing, Tap};
+use super::tap::Tap;
 use crate::settings::HttpSettings;
 use crate::state_dir::configuration;
 
-/// The read buffer of a connection; a head may fill half of it.
-const READ_BUFFER: usize = 128 * 1024;
+/// What hyper may gather in a connection before it writes, and read before it is asked to. Answers
+/// of 1 MiB cost half as much CPU with 512 KiB as with 128 KiB, in fewer and larger writes.
+const BUFFER: usize = 512 * 1024;
 const FIELDS_MAX: usize = 100;
 /// After an answer that ends a connection, what still comes is read away for this long, so that
 /// the answer is not lost in a reset (RFC 9112 §9.6).
@@ -29,7 +31,6 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1024 * 1024;
 /// Pause after a failed accept: no descriptors are left, and the backlog will not go away.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A server of the public HTTP API on one listener. Stops when told to or dropped: stopping lets
 /// running requests end, dropping cuts them.
@@ -104,7 +105,7 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
             // The socket's buffer takes these few bytes; a client that does not read them loses.
-            let _ = stream.try_write(TOO_MANY);
+            let _ = stream.try_write(too_many().as_bytes());
             continue;
         };
         let (service, settings, stopped) =
@@ -116,6 +117,15 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// What a connection beyond the limit is told, without a look at its request.
+fn too_many() -> String {
+    let body = r#"{"error":"busy","message":"as many connections are open as this node takes; try again soon"}"#;
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 async fn serve(
@@ -132,7 +142,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(settings.idle_timeout_ms))
         .max_headers(FIELDS_MAX)
-        .max_buf_size(READ_BUFFER)
+        .max_buf_size(BUFFER)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(tap), service);
     let mut stopping = false;

@@ -9,10 +9,10 @@ use http::{Method, Request, Response};
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
+use super::framing::Framing;
 use super::intake::{self, Pending};
 use super::metrics::RequestMetrics;
 use super::routes::{Op, Route, route};
-use super::tap::Framing;
 use super::{answer, delete, get, guard, level, list, put, request, status};
 use crate::node::Node;
 
@@ -120,7 +120,12 @@ impl PublicService {
         let answered = self.dispatch(&head, &mut pending).await;
         let mut response = match answered {
             Ok(response) => response,
-            Err(error) => answer::error(&error),
+            Err(error) => {
+                if answer::must_close(error.kind()) {
+                    pending.distrust();
+                }
+                answer::error(&error)
+            }
         };
         // What is left of a request's body would be taken for the next request's head.
         if !pending.drain().await {
@@ -161,6 +166,12 @@ impl PublicService {
         if shared.loopback {
             guard::check_origin(head, &node.inner.settings.http)?;
         }
+        if !answer::is_known(&head.method) {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                "HTTP has no such method; methods are in upper case",
+            ));
+        }
         let path = head.uri.path();
         let route = route(path).ok_or_else(|| {
             Error::new(
@@ -169,9 +180,13 @@ impl PublicService {
             )
         })?;
         if !route.allows(&head.method) {
-            return Ok(answer::wrong_method(&head.method, route.allow()));
+            return Ok(answer::wrong_method(route.allow()));
         }
-        let _permit = shared.requests.try_acquire().map_err(|_| intake::busy())?;
+        // A node at its limit is alive, and has to be seen to be at its limit.
+        let _permit = match route {
+            Route::Health | Route::Ready | Route::Metrics => None,
+            _ => Some(shared.requests.try_acquire().map_err(|_| intake::busy())?),
+        };
         match route {
             Route::Object(id) if head.method == Method::DELETE => {
                 delete::delete(node, request::id(id)?, head).await

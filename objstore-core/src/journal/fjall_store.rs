@@ -122,9 +122,8 @@ impl Open {
 impl FjallJournal {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         // fjall 3.1 asserts, instead of failing, when a length in its log does not add up.
-        let opened = std::panic::catch_unwind(|| Open::at(path)).unwrap_or_else(|_| {
-            Err(StoreError::Damaged("its log does not add up".to_owned()))
-        });
+        let opened = std::panic::catch_unwind(|| Open::at(path))
+            .unwrap_or_else(|_| Err(StoreError::Damaged("its log does not add up".to_owned())));
         let open = Arc::new(opened?);
         Ok(Self { path: path.to_owned(), open: RwLock::new(Some(open)) })
     }

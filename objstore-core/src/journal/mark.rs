@@ -75,9 +75,8 @@ impl LogCopy {
             return Ok(Some(this));
         }
         std::fs::create_dir(&partial)?;
-        let copied = logs
-            .iter()
-            .try_for_each(|log| copy_data(&journal.join(log), &partial.join(log)));
+        let copied =
+            logs.iter().try_for_each(|log| copy_data(&journal.join(log), &partial.join(log)));
         match copied.and_then(|()| std::fs::rename(&partial, &this.copy)) {
             Ok(()) => Ok(Some(this)),
             // A full disk must not keep a node from starting; the mark still guards.

@@ -2,14 +2,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use objstore_client::options::GetOptions;
 use objstore_client::types::{ObjectId, ObjectMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
-use crate::bodies::{FileReader, Layout, ReadError};
+use crate::bodies::{FileBody, FileReader, Layout, ReadError};
 use crate::cache::Hot;
-use crate::journal::Presence;
+use crate::env::{self, DiskFile};
+use crate::journal::{Entry, Presence, Record, Stamp};
 use crate::node::{Inner, Node};
+use crate::ops::Counts;
 
 /// An object that was got: its metadata, which of its bytes these are, and the bytes.
 #[derive(Debug)]
@@ -43,15 +46,16 @@ impl Node {
     /// May be dropped at any time; so may the body.
     pub async fn get(&self, id: ObjectId, options: GetOptions) -> Result<Object, Error> {
         self.inner.check_running()?;
-        self.inner
-            .read(id, |meta| {
-                options.conditions.check_read(meta)?;
-                match options.range {
-                    None => Ok(0..meta.size),
-                    Some(range) => range.within(meta.size).ok_or_else(|| unsatisfiable(meta.size)),
-                }
-            })
-            .await
+        let plan = |meta: &Arc<ObjectMeta>| {
+            options.conditions.check_read(meta)?;
+            match options.range {
+                None => Ok(0..meta.size),
+                Some(range) => range.within(meta.size).ok_or_else(|| unsatisfiable(meta.size)),
+            }
+        };
+        let (object, _) = self.inner.open(id, plan).await?;
+        self.inner.counts.got(object.range.end - object.range.start);
+        Ok(object)
     }
 }
 
@@ -61,19 +65,24 @@ pub(crate) fn unsatisfiable(size: u64) -> Error {
 
 impl Inner {
     /// Opens the newest version, asks `plan` which bytes of it are wanted, and starts reading
-    /// them. Starts over when the version is overwritten before it is open.
-    pub(crate) async fn read(
+    /// them. Starts over when the version is overwritten before it is open. What comes besides
+    /// reads further ranges of the same version.
+    pub(crate) async fn open(
         &self,
         id: ObjectId,
         mut plan: impl FnMut(&Arc<ObjectMeta>) -> Result<Range<u64>, Error> + Send,
-    ) -> Result<Object, Error> {
+    ) -> Result<(Object, Opened), Error> {
         for _ in 0..TRIES {
             let hot = self.live(id, true).await?;
             let range = plan(&hot.entry.meta)?;
-            if let Some(body) = self.open(&hot, range.clone()).await? {
-                self.counts.got(range.end - range.start);
-                return Ok(Object { meta: Arc::clone(&hot.entry.meta), range, body });
-            }
+            let opened = match self.pin(hot).await {
+                Ok(opened) => opened,
+                Err(Missed::Replaced) => continue,
+                Err(Missed::Failed(error)) => return Err(error),
+            };
+            let body = self.body(&opened, range.clone()).await?;
+            let meta = Arc::clone(&opened.hot.entry.meta);
+            return Ok((Object { meta, range, body }, opened));
         }
         Err(Error::new(
             ErrorKind::Busy,
@@ -81,65 +90,70 @@ impl Inner {
         ))
     }
 
-    /// The bytes of a version; none when it has been replaced meanwhile.
-    async fn open(&self, hot: &Arc<Hot>, range: Range<u64>) -> Result<Option<Body>, Error> {
-        let record = &hot.entry.record;
+    /// Makes sure that the bytes of a version stay readable, whatever happens to the object.
+    async fn pin(&self, hot: Arc<Hot>) -> Result<Opened, Missed> {
+        let (id, stamp) = (hot.entry.record.id, hot.entry.record.stamp);
         match (&hot.inline, hot.entry.presence) {
-            (Some(bytes), _) => Ok(Some(slice(bytes, range).into())),
-            (None, Presence::File { .. }) => self.open_file(hot, range).await,
+            (Some(_), _) => Ok(Opened { hot, file: None }),
+            (None, Presence::File { .. }) => {
+                let file = match self.files.opened(id, stamp) {
+                    Some(file) => Ok(file),
+                    None => {
+                        let files = Arc::clone(&self.files);
+                        let open = move || files.open(id, stamp);
+                        env::run(self.env.blocking.as_ref(), open).await.map_err(Missed::Failed)?
+                    }
+                };
+                match file.map_err(ReadError::from) {
+                    Ok(file) => Ok(Opened { hot, file: Some(file) }),
+                    Err(ReadError::Gone) => Err(self.gone(id, stamp).await),
+                    Err(error) => Err(Missed::Failed(self.counts.read_error(id, error))),
+                }
+            }
             // A raised level drops a small body from memory only together with its record.
             (None, Presence::Inline) => {
-                self.tier.forget(record.id);
-                Ok(None)
+                self.tier.forget(id);
+                Err(Missed::Replaced)
             }
-            (None, Presence::Absent) => Err(Error::new(
+            (None, Presence::Absent) => Err(Missed::Failed(Error::new(
                 ErrorKind::NotFound,
                 "the object is known, but its body is not on this node",
-            )),
+            ))),
         }
     }
 
-    async fn open_file(&self, hot: &Arc<Hot>, range: Range<u64>) -> Result<Option<Body>, Error> {
-        let record = &hot.entry.record;
-        let mut reader = self.file_reader(hot, range.clone());
-        let first = match reader.next().await {
-            Ok(first) => first,
-            Err(ReadError::Gone) => {
-                // Removed by an overwrite or delete that came first, or lost.
-                self.tier.forget(record.id);
-                let now = self.lookup(record.id, false).await?;
-                if now.is_some_and(|now| now.entry.record.stamp == record.stamp) {
-                    return Err(self.counts.corrupt(record.id));
-                }
-                return Ok(None);
+    /// A file is not there: removed by an overwrite or delete that came first, or lost.
+    async fn gone(&self, id: ObjectId, stamp: Stamp) -> Missed {
+        self.tier.forget(id);
+        match self.lookup(id, false).await {
+            Err(error) => Missed::Failed(error),
+            Ok(Some(now)) if now.entry.record.stamp == stamp => {
+                Missed::Failed(self.counts.corrupt(id))
             }
-            Err(error) => return Err(self.counts.read_error(record.id, error)),
-        };
-        let Some(first) = first else { return Ok(Some(Body::default())) };
-        let len = range.end - range.start;
-        if first.len() as u64 == len {
-            return Ok(Some(first.into()));
+            Ok(_) => Missed::Replaced,
         }
-        let counts = Arc::clone(&self.counts);
-        let id = record.id;
-        let chunks = futures_util::stream::unfold(
-            Some((Some(first), reader, counts)),
-            move |state| async move {
-                let (first, mut reader, counts) = state?;
-                if let Some(first) = first {
-                    return Some((Ok(first), Some((None, reader, counts))));
-                }
-                match reader.next().await {
-                    Ok(bytes) => bytes.map(|bytes| (Ok(bytes), Some((None, reader, counts)))),
-                    Err(error) => Some((Err(counts.read_error(id, error)), None)),
-                }
-            },
-        );
-        Ok(Some(Body::from_stream(chunks, Some(len))))
     }
 
-    pub(crate) fn file_reader(&self, hot: &Hot, range: Range<u64>) -> FileReader {
-        let record = &hot.entry.record;
+    /// Bytes of an opened version; the first of them have been read when this returns.
+    pub(crate) async fn body(&self, opened: &Opened, range: Range<u64>) -> Result<Body, Error> {
+        if let Some(bytes) = &opened.hot.inline {
+            return Ok(slice(bytes, range).into());
+        }
+        let id = opened.hot.entry.record.id;
+        let len = range.end - range.start;
+        let mut reader = self.file_reader(opened, range);
+        let first = reader.next().await.map_err(|e| self.counts.read_error(id, e))?;
+        let Some(first) = first else { return Ok(Body::default()) };
+        if first.len() as u64 == len {
+            return Ok(first.into());
+        }
+        let rest = read_on(reader, Arc::clone(&self.counts), id);
+        let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
+        Ok(Body::from_stream(chunks, Some(len)))
+    }
+
+    fn file_reader(&self, opened: &Opened, range: Range<u64>) -> FileReader {
+        let record = &opened.hot.entry.record;
         FileReader {
             files: Arc::clone(&self.files),
             tier: Arc::clone(&self.tier),
@@ -147,13 +161,50 @@ impl Inner {
             blocking: Arc::clone(&self.env.blocking),
             id: record.id,
             stamp: record.stamp,
-            layout: Layout::new(hot.entry.meta.size),
+            layout: Layout::new(opened.hot.entry.meta.size),
             range,
-            file: None,
+            file: opened.file.clone(),
             table: Default::default(),
             ready: Default::default(),
         }
     }
+}
+
+/// A version whose bytes stay readable, also when the object is overwritten or deleted: they are in
+/// memory, or in a file that is held open.
+pub(crate) struct Opened {
+    pub(crate) hot: Arc<Hot>,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Opened {
+    /// A version whose file is published, but whose record is not in the journal yet.
+    pub(crate) fn new(record: Record, file: &FileBody) -> Self {
+        let entry = Entry::new(record, Presence::File { physical: file.physical });
+        let hot = Arc::new(Hot { entry, inline: None });
+        Self { hot, file: Some(Arc::clone(&file.file)) }
+    }
+}
+
+/// Why a version could not be opened.
+enum Missed {
+    /// Another has taken its place.
+    Replaced,
+    Failed(Error),
+}
+
+/// What is left of a reader's range, as a stream that ends at the first error.
+fn read_on(
+    reader: FileReader,
+    counts: Arc<Counts>,
+    id: ObjectId,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+    futures_util::stream::try_unfold((reader, counts), move |(mut reader, counts)| async move {
+        match reader.next().await {
+            Ok(bytes) => Ok(bytes.map(|bytes| (bytes, (reader, counts)))),
+            Err(error) => Err(counts.read_error(id, error)),
+        }
+    })
 }
 
 fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {

@@ -22,7 +22,8 @@ impl Node {
     pub async fn set_level(&self, id: ObjectId, level: Level) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
-        let hot = inner.live(id, true).await?;
+        let (object, opened) = inner.open(id, |meta| Ok(0..meta.size)).await?;
+        let hot = &opened.hot;
         let Some(live) = hot.entry.live().filter(|live| live.level < level) else {
             return Ok(Arc::clone(&hot.entry.meta));
         };
@@ -34,7 +35,7 @@ impl Node {
         }
         let remote_etag = match &live.remote_etag {
             Some(etag) => Some(etag.clone()),
-            None => Some(inner.upload_version(&hot).await?),
+            None => Some(inner.remote.put(&hot.entry.record, object.body).await?),
         };
         let change = Change::Raise { id, stamp: hot.entry.record.stamp, level, remote_etag };
         Ok(inner.commit(change).await?.meta)

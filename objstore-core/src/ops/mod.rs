@@ -11,7 +11,7 @@ mod put;
 mod stats;
 
 pub use get::Object;
-pub(crate) use get::unsatisfiable;
+pub(crate) use get::{Opened, unsatisfiable};
 pub(crate) use ids::IdSource;
 pub(crate) use lookup::{journal_error, not_found};
 pub(crate) use stats::Counts;

@@ -4,11 +4,12 @@ use objstore_client::options::PutOptions;
 use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
-use crate::bodies::{FileBody, Received, ReceivedBody, Receiver};
+use crate::bodies::{Received, ReceivedBody, Receiver};
 use crate::cache::Hot;
 use crate::env;
-use crate::journal::{Change, Entry, Live, NewBody, Presence, Record};
+use crate::journal::{Change, Live, NewBody, Record};
 use crate::node::{Inner, Node};
+use crate::ops::Opened;
 
 impl Node {
     /// Stores a body under an id, as a new object or a new version of one, and returns its
@@ -116,41 +117,14 @@ impl Inner {
         Ok(self.commit(change).await?.meta)
     }
 
-    /// Copies a version that is durable here to the remote.
+    /// Copies a version that is durable here, but not in the journal yet, to the remote.
     async fn upload(&self, record: &Record, body: &NewBody) -> Result<String, Error> {
-        let hot = match body {
-            NewBody::Inline(bytes) => Hot {
-                entry: Entry::new(record.clone(), Presence::Inline),
-                inline: Some(bytes.clone()),
-            },
-            NewBody::File(FileBody { physical, .. }) => {
-                let presence = Presence::File { physical: *physical };
-                Hot { entry: Entry::new(record.clone(), presence), inline: None }
-            }
+        let opened = match body {
+            NewBody::Inline(bytes) => return self.remote.put(record, bytes.clone().into()).await,
+            NewBody::File(file) => Opened::new(record.clone(), file),
         };
-        self.upload_version(&hot).await
-    }
-
-    /// Copies a version that is on this node to the remote and returns the tag it has there.
-    pub(crate) async fn upload_version(&self, hot: &Hot) -> Result<String, Error> {
-        let body = match &hot.inline {
-            Some(bytes) => bytes.clone().into(),
-            None => {
-                let size = hot.entry.meta.size;
-                let reader = self.file_reader(hot, 0..size);
-                let (counts, id) = (Arc::clone(&self.counts), hot.entry.record.id);
-                let chunks =
-                    futures_util::stream::unfold(Some((reader, counts)), move |state| async move {
-                        let (mut reader, counts) = state?;
-                        match reader.next().await {
-                            Ok(bytes) => bytes.map(|bytes| (Ok(bytes), Some((reader, counts)))),
-                            Err(error) => Some((Err(counts.read_error(id, error)), None)),
-                        }
-                    });
-                Body::from_stream(chunks, Some(size))
-            }
-        };
-        self.remote.put(&hot.entry.record, body).await
+        let size = opened.hot.entry.meta.size;
+        self.remote.put(record, self.body(&opened, 0..size).await?).await
     }
 }
 

@@ -321,6 +321,17 @@ impl Wire {
         head.expect("an answer instead of a close").0
     }
 
+    /// The status of the next answer, which stays to be read.
+    pub async fn begins(&mut self) -> u16 {
+        let Self { stream, came } = self;
+        let (read, _) = stream.split();
+        let mut reader = Reader { read, came };
+        let begun = async { while reader.came.len() < 12 && reader.more().await {} };
+        patiently("the node begins to answer", begun).await;
+        let status = std::str::from_utf8(&self.came[9..12]).expect("a status in ASCII");
+        status.parse().expect("a status line")
+    }
+
     /// Whether the close has come already; what came before it is kept for [`Self::rest`].
     pub async fn is_closed_now(&mut self) -> bool {
         let mut buffer = vec![0; 4096];
@@ -331,6 +342,11 @@ impl Wire {
                 Err(e) => return e.kind() != std::io::ErrorKind::WouldBlock,
             }
         }
+    }
+
+    /// Whether anything has come already, if only the close; it is kept to be read.
+    pub async fn has_heard(&mut self) -> bool {
+        self.is_closed_now().await || !self.came.is_empty()
     }
 
     /// Everything up to the close, which is waited for.
