@@ -35,12 +35,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 
 /// A change to one object.
 pub(crate) enum Change {
-    Put {
-        record: Record,
-        body: NewBody,
-        conditions: Conditions,
-        reservation: Reservation,
-    },
+    Put(Put),
     Delete {
         id: ObjectId,
         conditions: Conditions,
@@ -54,15 +49,36 @@ pub(crate) enum Change {
     },
 }
 
+/// A new version, with what it takes to commit it.
+pub(crate) struct Put {
+    pub(crate) record: Record,
+    pub(crate) body: NewBody,
+    pub(crate) conditions: Conditions,
+    pub(crate) reservation: Reservation,
+}
+
 pub(crate) enum NewBody {
     Inline(Bytes),
     File(FileBody),
 }
 
-/// An acknowledged change.
-#[derive(Debug)]
-pub(crate) struct Committed {
-    pub(crate) meta: Arc<ObjectMeta>,
+/// What became of a change that was not refused.
+pub(crate) enum Committed {
+    /// It is durable.
+    Made(Arc<ObjectMeta>),
+    /// The object has a higher level than the new version, which must first do what that level
+    /// asks for. Nothing was changed.
+    Higher(Level, Box<Put>),
+}
+
+impl Committed {
+    /// The metadata after a change that is not a put, which is made or refused.
+    pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
+        match self {
+            Self::Made(meta) => Ok(meta),
+            Self::Higher(..) => Err(Error::new(ErrorKind::Internal, "a level stood in the way")),
+        }
+    }
 }
 
 type Answer = Result<Committed, Error>;
@@ -205,38 +221,34 @@ impl Writer {
     /// Answers what fails at once, and adds what passes to the batch.
     fn judge(&mut self, change: Change, answer: oneshot::Sender<Answer>, pending: &mut Pending) {
         let judged = self.check_writable().and_then(|()| match change {
-            Change::Put { record, body, conditions, reservation } => {
-                self.put(record, body, &conditions, reservation, pending)
-            }
-            Change::Delete { id, conditions } => self.delete(id, &conditions, pending),
+            Change::Put(put) => match self.higher_level(&put, pending)? {
+                Some(level) => Ok(Err(Committed::Higher(level, Box::new(put)))),
+                None => self.put(put, pending).map(Ok),
+            },
+            Change::Delete { id, conditions } => self.delete(id, &conditions, pending).map(Ok),
             Change::Raise { id, stamp, level, remote_etag } => {
-                self.raise(id, stamp, level, remote_etag, pending)
+                self.raise(id, stamp, level, remote_etag, pending).map(Ok)
             }
         });
         match judged {
-            Ok(judged) => pending.passed.push(Passed { answer, judged }),
+            Ok(Ok(judged)) => pending.passed.push(Passed { answer, judged }),
+            Ok(Err(undone)) => drop(answer.send(Ok(undone))),
             Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    fn put(
-        &mut self,
-        mut record: Record,
-        body: NewBody,
-        conditions: &Conditions,
-        reservation: Reservation,
-        pending: &mut Pending,
-    ) -> Result<Judged, Error> {
+    /// The level of the current version, if it is higher than a new one's: an overwrite never
+    /// lowers it.
+    fn higher_level(&self, put: &Put, pending: &Pending) -> Result<Option<Level>, Error> {
+        let current = self.current(put.record.id, pending)?;
+        let current = level(current.as_ref().map(|hot| &hot.entry.record));
+        Ok((current > level(Some(&put.record))).then_some(current))
+    }
+
+    fn put(&mut self, put: Put, pending: &mut Pending) -> Result<Judged, Error> {
+        let Put { mut record, body, conditions, reservation } = put;
         let current = self.current(record.id, pending)?;
         conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
-        let (level, current_level) =
-            (level(Some(&record)), level(current.as_ref().map(|hot| &hot.entry.record)));
-        if current_level > level {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the object's level was raised while this put was under way; send it again",
-            ));
-        }
         let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= record.stamp);
         let (presence, inline, file) = match body {
             NewBody::Inline(bytes) => {
@@ -399,7 +411,7 @@ impl Writer {
                 file.settle(Outcome::Committed);
             }
             drop(judged.reservation);
-            let _ = answer.send(Ok(Committed { meta: judged.meta }));
+            let _ = answer.send(Ok(Committed::Made(judged.meta)));
         }
     }
 

@@ -27,8 +27,8 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         self.inner.check_running()?;
         let change = Change::Delete { id, conditions: options.conditions };
-        let committed = self.inner.commit(change).await?;
+        let meta = self.inner.commit(change).await?.made()?;
         self.inner.counts.deleted();
-        Ok(committed.meta)
+        Ok(meta)
     }
 }

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
-use objstore_client::{Error, ErrorKind};
+use objstore_client::Error;
+use objstore_client::types::{Level, ObjectId, ObjectMeta};
 
+use super::put::check_user_meta;
 use crate::journal::Change;
 use crate::node::Node;
 
@@ -12,10 +13,12 @@ impl Node {
     /// nothing and succeeds.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Deleted`],
-    /// [`ErrorKind::InvalidUserMeta`] when there is more of it than the level takes,
-    /// [`ErrorKind::PreconditionFailed`] when the object was overwritten meanwhile,
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Stopping`].
+    /// [`NotFound`](objstore_client::ErrorKind::NotFound),
+    /// [`Deleted`](objstore_client::ErrorKind::Deleted),
+    /// [`InvalidUserMeta`](objstore_client::ErrorKind::InvalidUserMeta) when there is more of it than the level takes,
+    /// [`PreconditionFailed`](objstore_client::ErrorKind::PreconditionFailed) when the object was overwritten meanwhile,
+    /// [`Unavailable`](objstore_client::ErrorKind::Unavailable),
+    /// [`Stopping`](objstore_client::ErrorKind::Stopping).
     ///
     /// # Cancellation
     /// Dropping the future leaves the old level or the new one.
@@ -27,17 +30,13 @@ impl Node {
         let Some(live) = hot.entry.live().filter(|live| live.level < level) else {
             return Ok(Arc::clone(&hot.entry.meta));
         };
-        if live.user_meta.byte_len() > UserMeta::MAX_REMOTE_LEN {
-            return Err(Error::new(
-                ErrorKind::InvalidUserMeta,
-                "from level 1 on, user metadata is at most 2 KiB; put the object again with less",
-            ));
-        }
+        check_user_meta(level, &live.user_meta)?;
+        let _turn = inner.remote.turn(id).await;
         let remote_etag = match &live.remote_etag {
             Some(etag) => Some(etag.clone()),
             None => Some(inner.remote.put(&hot.entry.record, object.body).await?),
         };
         let change = Change::Raise { id, stamp: hot.entry.record.stamp, level, remote_etag };
-        Ok(inner.commit(change).await?.meta)
+        inner.commit(change).await?.made()
     }
 }

@@ -5,9 +5,8 @@ use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
 use crate::bodies::{Received, ReceivedBody, Receiver};
-use crate::cache::Hot;
 use crate::env;
-use crate::journal::{Change, Live, NewBody, Record};
+use crate::journal::{Change, Committed, Live, NewBody, Put, Record};
 use crate::node::{Inner, Node};
 use crate::ops::Opened;
 
@@ -36,7 +35,7 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
-        inner.check_metadata(options.level, &options)?;
+        check_user_meta(options.level, &options.user_meta)?;
         // Bad conditions are told before a long body is taken in; the commit judges them again.
         if !options.conditions.is_empty() {
             let current = inner.lookup(id, false).await?;
@@ -58,17 +57,18 @@ impl Node {
     }
 }
 
-impl Inner {
-    fn check_metadata(&self, level: Level, options: &PutOptions) -> Result<(), Error> {
-        if level > Level::Local && options.user_meta.byte_len() > UserMeta::MAX_REMOTE_LEN {
-            return Err(Error::new(
-                ErrorKind::InvalidUserMeta,
-                "from level 1 on, user metadata is at most 2 KiB",
-            ));
-        }
-        Ok(())
+/// From level 1 on, user metadata has to fit the bucket.
+pub(super) fn check_user_meta(level: Level, user_meta: &UserMeta) -> Result<(), Error> {
+    if level > Level::Local && user_meta.byte_len() > UserMeta::MAX_REMOTE_LEN {
+        return Err(Error::new(
+            ErrorKind::InvalidUserMeta,
+            "from level 1 on, user metadata is at most 2 KiB; give less",
+        ));
     }
+    Ok(())
+}
 
+impl Inner {
     async fn store_received(
         &self,
         id: ObjectId,
@@ -76,19 +76,9 @@ impl Inner {
         options: PutOptions,
     ) -> Result<Arc<ObjectMeta>, Error> {
         let Received { size, digest, body, reservation } = received;
-        // An overwrite never lowers a level. The writer makes sure that nobody raises it between
-        // here and the commit.
-        let level = match self.tier.peek(id) {
-            Some(hot) => options.level.max(level_of(&hot)),
-            None => match self.lookup(id, false).await? {
-                Some(hot) => options.level.max(level_of(&hot)),
-                None => options.level,
-            },
-        };
-        self.check_metadata(level, &options)?;
         let stamp = self.stamps.next();
         let live = Live {
-            level,
+            level: options.level,
             size,
             digest,
             name: options.name,
@@ -97,7 +87,7 @@ impl Inner {
             user_meta: options.user_meta,
             remote_etag: None,
         };
-        let mut record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
+        let record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
         let body = match body {
             ReceivedBody::Inline(bytes) => NewBody::Inline(bytes),
             ReceivedBody::File(file) => {
@@ -107,14 +97,32 @@ impl Inner {
                 NewBody::File(published.map_err(|e| self.usage.disk_error(e))?)
             }
         };
-        if level > Level::Local {
-            let etag = self.upload(&record, &body).await?;
-            if let Some(live) = &mut record.live {
-                live.remote_etag = Some(etag);
+        let put = Put { record, body, conditions: options.conditions, reservation };
+        self.commit_put(options.level, put).await
+    }
+
+    /// Commits a version at this level, or at the higher one that the object turns out to have.
+    async fn commit_put(&self, mut level: Level, mut put: Put) -> Result<Arc<ObjectMeta>, Error> {
+        loop {
+            // Uploads of one object keep the order of their commits, so that the remote ends with
+            // the version that the journal ends with.
+            let mut _turn = None;
+            if level > Level::Local {
+                _turn = Some(self.remote.turn(put.record.id).await);
+                if let Some(live) = &mut put.record.live {
+                    check_user_meta(level, &live.user_meta)?;
+                    live.level = level;
+                }
+                let etag = self.upload(&put.record, &put.body).await?;
+                if let Some(live) = &mut put.record.live {
+                    live.remote_etag = Some(etag);
+                }
+            }
+            match self.commit(Change::Put(put)).await? {
+                Committed::Made(meta) => return Ok(meta),
+                Committed::Higher(current, back) => (level, put) = (current, *back),
             }
         }
-        let change = Change::Put { record, body, conditions: options.conditions, reservation };
-        Ok(self.commit(change).await?.meta)
     }
 
     /// Copies a version that is durable here, but not in the journal yet, to the remote.
@@ -126,8 +134,4 @@ impl Inner {
         let size = opened.hot.entry.meta.size;
         self.remote.put(record, self.body(&opened, 0..size).await?).await
     }
-}
-
-fn level_of(hot: &Hot) -> Level {
-    hot.entry.live().map_or(Level::Local, |live| live.level)
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use objstore_client::types::ObjectId;
 use objstore_client::{Body, Error, ErrorKind};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bodies::crc32c;
 use crate::env::{self, Blocking, Disk, DiskFile, Entropy};
@@ -17,8 +18,11 @@ pub(crate) struct DirRemote {
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     blocking: Arc<dyn Blocking>,
+    turns: [Mutex<()>; TURNS],
 }
 
+/// Objects whose uploads wait for each other: those of one object, and few more.
+const TURNS: usize = 64;
 const OBJECTS: &str = "objects";
 const STAGING: &str = "staging";
 const MAGIC: &[u8; 8] = b"objdir01";
@@ -31,7 +35,7 @@ impl DirRemote {
         entropy: Arc<dyn Entropy>,
         blocking: Arc<dyn Blocking>,
     ) -> Self {
-        Self { disk, entropy, blocking }
+        Self { disk, entropy, blocking, turns: std::array::from_fn(|_| Mutex::default()) }
     }
 
     /// Removes what a crash left half-written. Blocks.
@@ -40,6 +44,15 @@ impl DirRemote {
             self.disk.remove(&format!("{STAGING}/{name}"))?;
         }
         Ok(())
+    }
+
+    /// Waits for uploads of the same object under way. Held until the journal knows the outcome.
+    pub(crate) async fn turn(&self, id: ObjectId) -> Option<MutexGuard<'_, ()>> {
+        let [.., last] = id.to_bytes();
+        match self.turns.get(usize::from(last) % TURNS) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
     }
 
     /// Stores a version durably and returns its tag. When the future is dropped the former version
