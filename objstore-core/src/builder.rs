@@ -15,6 +15,7 @@ use crate::journal::{
 use crate::node::{Inner, Node, Threads};
 use crate::ops::{Counts, IdSource};
 use crate::remote::DirRemote;
+use crate::reserve::Reserve;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, configuration};
 use crate::testing::MemoryDisk;
@@ -145,7 +146,16 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     let remote = DirRemote::new(remote_disk, Arc::clone(&env.entropy), Arc::clone(&env.blocking));
     remote.recover().map_err(|e| damaged(e.into()))?;
 
-    let usage = Arc::new(Usage::new(settings.max_bytes));
+    let reserve = match (&dirs, disk.space()) {
+        (Some(dirs), Ok(space)) => Some(Arc::new(Reserve::new(
+            dirs.state.join("reserve"),
+            space.total,
+            settings.max_bytes,
+        ))),
+        _ => None,
+    };
+    let set_aside = reserve.as_ref().map_or(0, |reserve| reserve.bytes());
+    let usage = Arc::new(Usage::new(settings.max_bytes, set_aside));
     let memory = settings.memory_bytes.unwrap_or_else(crate::memory::default_tier_bytes);
     let tier = Arc::new(Tier::new(memory));
     #[allow(clippy::cast_possible_truncation)] // any 32 random bits do
@@ -168,6 +178,7 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
         shared: Arc::clone(&shared),
         live_inline: Arc::clone(&live_inline),
         mark,
+        reserve: reserve.clone(),
         broken: None,
     };
     let rooms = Rooms {
@@ -176,6 +187,10 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
         store: Arc::clone(&store),
         usage: Arc::clone(&usage),
         live_inline,
+        clock: Arc::clone(&env.clock),
+        writer: handle.clone(),
+        shared: Arc::clone(&shared),
+        reserve,
     };
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
@@ -264,13 +279,7 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
             return Err(damaged(error));
         }
     };
-    if dirs.files_are_new && counters.file_bytes > 0 {
-        store.close();
-        return Err(configuration(format!(
-            "{} is empty, but the journal knows of bodies in it; give the right --files-dir",
-            dirs.files.display()
-        )));
-    }
+    dirs.claim_files(counters.file_bytes).inspect_err(|_| store.close())?;
     if let Some(copy) = copy {
         copy.discard();
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use objstore_client::types::ObjectId;
 
 use crate::bodies::FileStore;
-use crate::env::Disk;
-use crate::journal::{JournalStore, Stamp};
+use crate::env::{Clock, Disk};
+use crate::journal::{JournalStore, Stamp, WriterHandle, WriterShared};
+use crate::reserve::Reserve;
 use crate::usage::Usage;
 
 /// How often the disk is measured while there is work, and while there is none.
@@ -31,7 +32,7 @@ pub(crate) struct Janitor {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// Files that are gone; their notes in the journal may go too.
     removed: Mutex<Vec<(ObjectId, Stamp)>>,
@@ -62,6 +63,10 @@ pub(crate) struct Rooms {
     pub(crate) usage: Arc<Usage>,
     /// Bytes of live small bodies, kept by the writer.
     pub(crate) live_inline: Arc<AtomicU64>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) writer: WriterHandle,
+    pub(crate) shared: Arc<WriterShared>,
+    pub(crate) reserve: Option<Arc<Reserve>>,
 }
 
 /// The chores given so far, for the thread that is yet to be started.
@@ -70,7 +75,10 @@ pub(crate) struct Waiting(Receiver<Chore>);
 impl Janitor {
     pub(crate) fn new() -> (Self, Waiting) {
         let (chores, receiver) = channel();
-        (Self { chores, shared: Arc::default() }, Waiting(receiver))
+        // How much was dead when the node was started is not known: something, for one look when
+        // room gets short.
+        let shared = Shared { removed: Mutex::default(), dead_inline: AtomicU64::new(1) };
+        (Self { chores, shared: Arc::new(shared) }, Waiting(receiver))
     }
 
     pub(crate) fn remove_staged(&self, staged: String, target: Option<(ObjectId, Stamp)>) {
@@ -99,30 +107,45 @@ impl Janitor {
 
     /// Works until stopped.
     pub(crate) fn run(&self, waiting: Waiting, rooms: &Rooms) {
-        let mut quiet = false;
         let mut next = None;
-        measure(rooms);
+        let mut tick = Duration::ZERO;
+        let mut looked = rooms.clock.monotonic();
         loop {
-            let tick = if quiet { IDLE_TICK } else { BUSY_TICK };
+            let since = rooms.clock.monotonic().saturating_duration_since(looked);
+            // However many chores there are, the disk is looked at in between.
+            if since >= tick {
+                let busy = self.look(rooms);
+                tick = if busy { BUSY_TICK } else { IDLE_TICK };
+                looked = rooms.clock.monotonic();
+                continue;
+            }
             let chore = match next.take() {
                 Some(chore) => Ok(chore),
-                None => waiting.0.recv_timeout(tick),
+                None => waiting.0.recv_timeout(tick.saturating_sub(since)),
             };
             match chore {
                 Ok(Chore::Staged { staged, target }) => {
                     warn_on_error(rooms.files.remove_staged(&staged, target));
-                    continue;
                 }
-                Ok(Chore::File(garbage)) => {
-                    next = self.remove_files(garbage, &waiting, rooms);
-                    continue;
-                }
+                Ok(Chore::File(garbage)) => next = self.remove_files(garbage, &waiting, rooms),
                 Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            quiet = !measure(rooms);
-            self.reclaim(rooms);
         }
+    }
+
+    /// Measures, makes room, and has a broken journal tried again; true while there is work.
+    fn look(&self, rooms: &Rooms) -> bool {
+        let busy = measure(rooms);
+        self.reclaim(rooms);
+        if rooms.shared.broken.load(Ordering::Acquire) {
+            rooms.writer.wake();
+            return true;
+        }
+        if let Some(reserve) = &rooms.reserve {
+            reserve.refill(&rooms.usage);
+        }
+        busy
     }
 
     /// Removes this file and those whose turn comes right after it with one sync for each
@@ -172,10 +195,13 @@ impl Janitor {
 /// Measures what is used and free; true when the journal had grown.
 fn measure(rooms: &Rooms) -> bool {
     let seen = rooms.usage.journal_growth();
-    rooms.usage.journal_measured(rooms.store.physical_bytes(), seen);
+    // What the journal has yet to write to its tables will take its bytes once more.
+    let unflushed = rooms.store.unflushed_bytes();
+    let journal = rooms.store.physical_bytes().saturating_add(unflushed);
+    rooms.usage.journal_measured(journal, seen);
     if let Ok(space) = rooms.disk.space() {
         let floor = (space.total / FLOOR_SHARE).min(FLOOR_MAX);
-        rooms.usage.set_disk(space.total, space.free, floor);
+        rooms.usage.set_disk(space.total, space.free.saturating_sub(unflushed), floor);
     }
     seen > 0
 }

@@ -55,6 +55,7 @@ mod memory;
 mod node;
 mod ops;
 mod remote;
+mod reserve;
 mod settings;
 mod state_dir;
 pub mod testing;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use objstore_client::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::env::{Entropy, make_private_dir};
+use crate::env::{Entropy, make_private_dir, sync_directory};
 use crate::journal::NodeId;
 use crate::settings::Settings;
 
@@ -25,8 +25,8 @@ pub(crate) struct StateDir {
     pub(crate) state: PathBuf,
     pub(crate) files: PathBuf,
     pub(crate) remote: PathBuf,
-    /// The files directory was empty although the state directory is not new.
-    pub(crate) files_are_new: bool,
+    /// The files directory says that it is this node's.
+    files_known: bool,
     locks: [File; 2],
 }
 
@@ -72,6 +72,8 @@ impl StateDir {
         let old_files = Identity::read(&files)?;
         if let (Some(state_id), Some(files_id)) = (&old_state, &old_files)
             && state_id.node != files_id.node
+            // A change of the id that was cut short left them different.
+            && !new_node_id
         {
             return Err(configuration(format!(
                 "{} and {} belong to different nodes; --state-dir and --files-dir must be given together",
@@ -101,16 +103,29 @@ impl StateDir {
             })?,
             _ => NodeId((u128::from(now_ms) << 80) | (entropy.random() >> 48)),
         };
-        let files_are_new = old_state.is_some() && old_files.is_none();
-        let identity = |remote| Identity { format: FORMAT, node: node.to_string(), remote };
-        if old_files.is_none() || new_node_id {
-            identity(None).write(&files)?;
-        }
         if old_state.is_none() || new_node_id {
-            identity(Some(remote_name)).write(&state)?;
+            Identity { format: FORMAT, node: node.to_string(), remote: Some(remote_name) }
+                .write(&state)?;
         }
+        let files_known = old_files.is_some() && !new_node_id;
         make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
-        Ok(Self { node, state, files, remote, files_are_new, locks: [state_lock, files_lock] })
+        Ok(Self { node, state, files, remote, files_known, locks: [state_lock, files_lock] })
+    }
+
+    /// Makes the files directory this node's, once it is clear that no other was meant: a
+    /// directory without a name is refused when the journal knows of `file_bytes` in one.
+    pub(crate) fn claim_files(&self, file_bytes: u64) -> Result<(), Error> {
+        if self.files_known {
+            return Ok(());
+        }
+        if file_bytes > 0 && !self.files.join(FORMAT_FILE).exists() {
+            return Err(configuration(format!(
+                "{} holds no bodies, but the journal in {} knows of some; give the right --files-dir",
+                self.files.display(),
+                self.state.display()
+            )));
+        }
+        Identity { format: FORMAT, node: self.node.to_string(), remote: None }.write(&self.files)
     }
 }
 
@@ -150,17 +165,12 @@ impl Identity {
             file.write_all(b"\n")?;
             file.sync_all()?;
             std::fs::rename(&new, dir.join(FORMAT_FILE))?;
-            sync_dir(dir)
+            sync_directory(dir)
         };
         write().map_err(|e| {
             configuration(format!("{} cannot be written", dir.display())).with_source(e)
         })
     }
-}
-
-#[allow(clippy::disallowed_methods)] // a directory of the operator's, opened before any disk is
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn lock(dir: &Path, what: &str, flag: &str) -> Result<(PathBuf, File), Error> {

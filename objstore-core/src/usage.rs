@@ -21,6 +21,8 @@ pub(crate) struct Usage {
     files: AtomicU64,
     /// Body files waiting to be removed.
     garbage: AtomicU64,
+    /// What is set aside for a full disk.
+    reserve: u64,
     /// Room promised to puts under way.
     reserved: AtomicU64,
     disk_total: AtomicU64,
@@ -40,8 +42,8 @@ pub(crate) struct Reservation {
 const OVERHEAD: u64 = 4096;
 
 impl Usage {
-    pub(crate) fn new(max: Option<u64>) -> Self {
-        Self { max, disk_free: AtomicU64::new(u64::MAX), ..Self::default() }
+    pub(crate) fn new(max: Option<u64>, reserve: u64) -> Self {
+        Self { max, reserve, disk_free: AtomicU64::new(u64::MAX), ..Self::default() }
     }
 
     pub(crate) fn max(&self) -> Option<u64> {
@@ -53,7 +55,7 @@ impl Usage {
         [&self.journal, &self.journal_growth, &self.files, &self.garbage, &self.reserved]
             .iter()
             .map(|part| part.load(Ordering::Relaxed))
-            .fold(0, u64::saturating_add)
+            .fold(self.reserve, u64::saturating_add)
     }
 
     /// Room for a body of this many bytes.
@@ -61,6 +63,15 @@ impl Usage {
         let mut reservation = Reservation { usage: Arc::clone(self), bytes: 0 };
         reservation.grow_to(bytes)?;
         Ok(reservation)
+    }
+
+    /// Whether the disk has this much free, and as much as puts leave alone twice over.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let floor = self.floor.load(Ordering::Relaxed);
+        let free = self.disk_free.load(Ordering::Relaxed);
+        !self.disk_full.load(Ordering::Relaxed)
+            && free != u64::MAX
+            && free > bytes.saturating_add(floor.saturating_mul(2))
     }
 
     /// Whether almost no room is left: time to look for some.
@@ -158,7 +169,8 @@ impl Reservation {
             .disk_free
             .load(Ordering::Relaxed)
             .saturating_sub(usage.floor.load(Ordering::Relaxed));
-        let reserved = usage.reserved.load(Ordering::Relaxed);
+        let reserved =
+            usage.reserved.load(Ordering::Relaxed).saturating_add(usage.journal_growth());
         if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
             return Err(disk_full());
         }

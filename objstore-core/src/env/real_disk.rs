@@ -179,6 +179,12 @@ impl DiskFile for RegularFile {
     }
 }
 
+/// Makes the names in a directory of the operator's durable.
+#[allow(clippy::disallowed_methods)] // for directories that no Disk stands for
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 /// Bytes that a directory and all below it take on the disk. Files that vanish meanwhile count 0.
 pub(crate) fn directory_bytes(path: &Path) -> u64 {
     let mut total = 0u64;

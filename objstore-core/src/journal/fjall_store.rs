@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,12 +22,19 @@ const DEAD_SHARE: f32 = 0.2;
 /// The longest an opening waits for a lock that is about to go.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// The longest a reclaim waits for memtables to reach the disk.
-const FLUSH_WAIT: Duration = Duration::from_secs(10);
+const FLUSH_WAIT: Duration = Duration::from_secs(3);
 
 /// The journal in a [fjall](https://docs.rs/fjall) database, one keyspace for each [`Space`].
 pub(crate) struct FjallJournal {
     path: PathBuf,
-    open: RwLock<Option<Arc<Open>>>,
+    state: RwLock<State>,
+}
+
+enum State {
+    Open(Arc<Open>),
+    /// Readers wait: it will be open again, or fail.
+    Reopening,
+    Closed,
 }
 
 struct Open {
@@ -100,6 +107,16 @@ impl Open {
         }
     }
 
+    /// Files that are dead stay as long as an old version of a tree names them. fjall lets versions
+    /// go when a memtable that is not empty is rotated, up to the sequence number of that moment:
+    /// so there has to be something newer.
+    fn let_versions_go(&self) -> fjall::Result<()> {
+        for _ in 0..2 {
+            self.meta.remove("no such key")?;
+        }
+        self.meta.rotate_memtable().map(drop)
+    }
+
     /// Writes everything in memory to tables and waits for it, so that nothing depends on a log
     /// whose last sync may have failed.
     fn flush(&self) -> Result<(), StoreError> {
@@ -119,24 +136,53 @@ impl Open {
     }
 }
 
+/// fjall does not go on with a creation that was cut short, so it is made to happen at once.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let new = path.with_extension("new");
+    match std::fs::remove_dir_all(&new) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        other => other?,
+    }
+    drop(Open::at(&new)?);
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(parent) => Ok(crate::env::sync_directory(parent)?),
+        None => Ok(()),
+    }
+}
+
 impl FjallJournal {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        if path.exists() {
+            super::manifest::verify(path)?;
+        } else {
+            create(path)?;
+        }
         // fjall 3.1 asserts, instead of failing, when a length in its log does not add up.
         let opened = std::panic::catch_unwind(|| Open::at(path))
             .unwrap_or_else(|_| Err(StoreError::Damaged("its log does not add up".to_owned())));
         let open = Arc::new(opened?);
-        Ok(Self { path: path.to_owned(), open: RwLock::new(Some(open)) })
+        Ok(Self { path: path.to_owned(), state: RwLock::new(State::Open(open)) })
     }
 
     fn current(&self) -> Result<Arc<Open>, StoreError> {
-        let open = self.open.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        open.clone().ok_or(StoreError::Closed)
+        loop {
+            match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+                State::Open(open) => return Ok(Arc::clone(open)),
+                State::Closed => return Err(StoreError::Closed),
+                State::Reopening => {}
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Closes the database once its last reader is through; readers hold it for one call only.
-    fn shut(&self) {
-        let taken = self.open.write().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(mut open) = taken {
+    fn shut(&self, state: State) {
+        let former = std::mem::replace(
+            &mut *self.state.write().unwrap_or_else(PoisonError::into_inner),
+            state,
+        );
+        if let State::Open(mut open) = former {
             loop {
                 match Arc::try_unwrap(open) {
                     Ok(last) => return drop(last),
@@ -187,26 +233,35 @@ impl JournalStore for FjallJournal {
         directory_bytes(&self.path)
     }
 
+    fn unflushed_bytes(&self) -> u64 {
+        self.current().map_or(0, |open| open.db.write_buffer_size())
+    }
+
     fn reclaim(&self) -> Result<(), StoreError> {
         let open = self.current()?;
         open.flush()?;
         // Twice: the first pass finds what is dead, the second rewrites the files that hold it.
         for _ in 0..2 {
             open.bodies.major_compact().map_err(store_error)?;
+            open.let_versions_go().map_err(store_error)?;
         }
         Ok(())
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        self.shut();
-        let open = Open::at(&self.path)?;
-        open.flush()?;
-        *self.open.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::new(open));
-        Ok(())
+        self.shut(State::Reopening);
+        let opened = Open::at(&self.path).map(Arc::new);
+        let state = match &opened {
+            // Readers need no more than this.
+            Ok(open) => State::Open(Arc::clone(open)),
+            Err(_) => State::Closed,
+        };
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        opened?.flush()
     }
 
     fn close(&self) {
-        self.shut();
+        self.shut(State::Closed);
     }
 }
 

@@ -101,6 +101,10 @@ impl JournalStore for MemoryJournal {
         images.live.iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum()
     }
 
+    fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+
     fn reclaim(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod counters;
 mod fjall_store;
 mod format;
+mod manifest;
 mod mark;
 mod memory_store;
 mod merge;
@@ -24,7 +25,8 @@ pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};
 pub(crate) use writer::{
-    Change, Committed, NewBody, Put, Queue, Shared as WriterShared, Writer, WriterHandle, is_current,
+    Change, Committed, NewBody, Put, Queue, Shared as WriterShared, Writer, WriterHandle,
+    is_current,
 };
 
 /// The journal store that a node uses on a disk, by itself: a fjall database at `path`. Blocks.

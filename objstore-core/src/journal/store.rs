@@ -69,6 +69,9 @@ pub trait JournalStore: Send + Sync + Debug {
     /// Bytes on disk.
     fn physical_bytes(&self) -> u64;
 
+    /// Bytes of changes that are durable in a log and have yet to be written to their place.
+    fn unflushed_bytes(&self) -> u64;
+
     /// Gives space of removed values back to the disk.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::bodies::{FileBody, FileStore, Outcome, seal_inline};
 use crate::cache::{Hot, Tier};
 use crate::env::Clock;
 use crate::janitor::Janitor;
+use crate::reserve::Reserve;
 use crate::usage::{Reservation, Usage, disk_full};
 
 /// Changes that wait for the writer; more wait with their callers.
@@ -85,12 +86,16 @@ type Answer = Result<Committed, Error>;
 
 #[allow(clippy::large_enum_variant)] // nearly every request is one of the large ones
 enum Request {
-    Make { change: Change, answer: oneshot::Sender<Answer> },
-    Stop,
+    Make {
+        change: Change,
+        answer: oneshot::Sender<Answer>,
+    },
+    /// Look whether a broken journal works again, or whether to stop.
+    Wake,
 }
 
 /// Where changes go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriterHandle {
     queue: mpsc::Sender<Request>,
     stop: Arc<AtomicBool>,
@@ -108,8 +113,12 @@ impl WriterHandle {
     /// Has the writer end after what is in its hands. Does not block.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        // Only to wake it: when the queue is full it is awake.
-        let _ = self.queue.try_send(Request::Stop);
+        self.wake();
+    }
+
+    /// Has the writer look around. Does not block: when the queue is full it is awake.
+    pub(crate) fn wake(&self) {
+        let _ = self.queue.try_send(Request::Wake);
     }
 }
 
@@ -129,6 +138,7 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) live_inline: Arc<AtomicU64>,
     pub(crate) mark: Option<Mark>,
+    pub(crate) reserve: Option<Arc<Reserve>>,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -201,6 +211,8 @@ impl Writer {
     pub(crate) fn run(mut self, mut queue: Queue) {
         self.show_counters();
         while let Some(first) = queue.requests.blocking_recv() {
+            // In time, whether or not there is a change that needs it.
+            let _ = self.check_writable();
             let mut pending = Pending::default();
             let mut next = Some(first);
             while let Some(Request::Make { change, answer }) = next {
@@ -421,6 +433,9 @@ impl Writer {
         tracing::error!(%error, source = ?std::error::Error::source(&error), "the journal could not be written; it will be reopened");
         if full {
             self.usage.set_disk_full();
+            if let Some(reserve) = &self.reserve {
+                reserve.release();
+            }
         }
         let unknown = pending.newest.keys().copied().collect();
         self.shared.broken.store(true, Ordering::Release);
