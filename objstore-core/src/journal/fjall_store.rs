@@ -10,11 +10,14 @@ use super::store::{Batch, JournalStore, Space, StoreError};
 use crate::env::directory_bytes;
 
 /// A memtable of small bodies is flushed at this size, so that a restart replays little.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// Flushed when the write-ahead log would grow past this; the least fjall allows.
 const LOG_BYTES: u64 = 64 * 1024 * 1024;
 /// Blocks kept decoded in memory, for records mostly.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// With two or more, fjall 3.1 keeps one free for flushes by having it put compactions back into the
+/// queue again and again while another compacts: a third of the CPU of sustained puts.
+const WORKERS: usize = 1;
 /// Bodies from this size on lie in blob files of their own, outside the tree's compactions.
 const SEPARATE_FROM: u32 = 512;
 /// A blob file is rewritten once a fifth of it is dead.
@@ -84,7 +87,7 @@ impl Open {
             let opened = Database::builder(path)
                 .cache_size(CACHE_BYTES)
                 .max_journaling_size(LOG_BYTES)
-                .worker_threads(2)
+                .worker_threads(WORKERS)
                 .manual_journal_persist(true)
                 .open();
             // Nobody else has the directory, it is locked for this node. But a child that the

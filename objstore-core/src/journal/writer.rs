@@ -233,10 +233,7 @@ impl Writer {
     /// Answers what fails at once, and adds what passes to the batch.
     fn judge(&mut self, change: Change, answer: oneshot::Sender<Answer>, pending: &mut Pending) {
         let judged = self.check_writable().and_then(|()| match change {
-            Change::Put(put) => match self.higher_level(&put, pending)? {
-                Some(level) => Ok(Err(Committed::Higher(level, Box::new(put)))),
-                None => self.put(put, pending).map(Ok),
-            },
+            Change::Put(put) => self.put(put, pending),
             Change::Delete { id, conditions } => self.delete(id, &conditions, pending).map(Ok),
             Change::Raise { id, stamp, level, remote_etag } => {
                 self.raise(id, stamp, level, remote_etag, pending).map(Ok)
@@ -249,18 +246,15 @@ impl Writer {
         }
     }
 
-    /// The level of the current version, if it is higher than a new one's: an overwrite never
-    /// lowers it.
-    fn higher_level(&self, put: &Put, pending: &Pending) -> Result<Option<Level>, Error> {
+    fn put(&mut self, put: Put, pending: &mut Pending) -> Result<Result<Judged, Committed>, Error> {
         let current = self.current(put.record.id, pending)?;
-        let current = level(current.as_ref().map(|hot| &hot.entry.record));
-        Ok((current > level(Some(&put.record))).then_some(current))
-    }
-
-    fn put(&mut self, put: Put, pending: &mut Pending) -> Result<Judged, Error> {
+        put.conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
+        // An overwrite never lowers a level.
+        let higher = level(current.as_ref().map(|hot| &hot.entry.record));
+        if higher > level(Some(&put.record)) {
+            return Ok(Err(Committed::Higher(higher, Box::new(put))));
+        }
         let Put { mut record, body, conditions, reservation } = put;
-        let current = self.current(record.id, pending)?;
-        conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= record.stamp);
         let (presence, inline, file) = match body {
             NewBody::Inline(bytes) => {
@@ -284,7 +278,7 @@ impl Writer {
                     ));
                 }
                 file.settle(Outcome::Abandoned);
-                return Ok(Judged::new(Entry::new(record, Presence::Absent).meta));
+                return Ok(Ok(Judged::new(Entry::new(record, Presence::Absent).meta)));
             }
             NewBody::File(file) => {
                 let presence = Presence::File { physical: file.physical };
@@ -294,7 +288,7 @@ impl Writer {
         let entry = Entry::new(record, presence);
         let meta = Arc::clone(&entry.meta);
         self.replace(current.as_deref(), Hot { entry, inline }, pending);
-        Ok(Judged { meta, file, reservation: Some(reservation) })
+        Ok(Ok(Judged { meta, file, reservation: Some(reservation) }))
     }
 
     fn delete(
