@@ -10,6 +10,9 @@ use crate::wire::ErrorBody;
 /// The longest error body that is read, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
+/// Where a node serves its public API unless told otherwise.
+const DEFAULT_PORT: u16 = 10999;
+
 /// One node's public address, and pooled connections to it. Cheap to clone.
 ///
 /// This is the floor that the client of a later release stands on: it sends a request, streams
@@ -36,7 +39,8 @@ pub struct Response {
 }
 
 impl Transport {
-    /// To the node at `address`: `host:port`, or an `http://` URL without a path. No redirect is
+    /// To the node at `address`: `host`, `host:port`, or an `http://` URL without a path; the port
+    /// is 10999 unless given. No redirect is
     /// followed and no proxy used. Opens no connection yet.
     ///
     /// # Errors
@@ -47,7 +51,11 @@ impl Transport {
             return Err(refuse("https is not there yet; give an http:// address".to_owned()));
         }
         let authority = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-        let base = format!("http://{authority}");
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+        let port = if has_port { String::new() } else { format!(":{DEFAULT_PORT}") };
+        let base = format!("http://{authority}{port}");
         let url = reqwest::Url::parse(&base)
             .map_err(|e| refuse(format!("{address:?} is not a host:port address: {e}")))?;
         if url.path() != "/" || authority.is_empty() {

@@ -11,7 +11,7 @@ pub(crate) struct Buffers {
 }
 
 /// Unused buffers that are kept; more go back to the allocator.
-const KEPT: usize = 64;
+const KEPT: usize = 256;
 
 /// A buffer on loan. Comes back when it, or the last [`Bytes`] made from it, is dropped.
 pub(crate) struct Buffer {

@@ -145,7 +145,7 @@ impl PublicService {
             path,
             status = response.status().as_u16(),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            request_id = ?head.headers.get("x-request-id"),
+            request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()),
             "request"
         );
         response
