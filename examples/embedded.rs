@@ -4,11 +4,11 @@
 //! `objstore-example/` below the current directory, and finds it again the next time.
 #![allow(clippy::print_stdout)]
 
+use objstore_core::Node;
 use objstore_core::options::{GetOptions, ListOptions, PutOptions};
-use objstore_core::{Error, Node};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let node = Node::builder()
         .state_dir("objstore-example/state")
         .files_dir("objstore-example/files")
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     println!("{} objects in objstore-example/, from this run and those before", objects.len());
 
     // The node of a program can serve HTTP as well; port 0 takes any that is free.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let server = node.serve_public(listener)?;
     println!(
         "anyone on this machine could now: curl http://{}/api/v1/get/{id}",
@@ -35,5 +35,6 @@ async fn main() -> Result<(), Error> {
     );
 
     server.stop(std::time::Duration::from_secs(1)).await;
-    node.shutdown().await
+    node.shutdown().await?;
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //! then started again on what survived. "Every step" is taken literally: the steps of a history
 //! are counted first, then the history is run once for each of them, and again for each step of
 //! the restart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

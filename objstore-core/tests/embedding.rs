@@ -1,4 +1,5 @@
 //! What a host program may rely on (decision 22 of the design: a good guest).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::process::Command;
 use std::sync::Arc;
@@ -24,6 +25,11 @@ async fn body(node: &Node, id: objstore_core::types::ObjectId) -> Vec<u8> {
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+async fn serve(node: &Node) -> objstore_core::Server {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    node.serve_public(listener).unwrap()
 }
 
 #[tokio::test]
@@ -115,11 +121,7 @@ async fn two_nodes_live_in_one_process() {
     let dir = tempfile::tempdir().unwrap();
     let a = on_disk(&dir.path().join("a")).start().await.unwrap();
     let b = on_disk(&dir.path().join("b")).start().await.unwrap();
-    let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
-    let (sa, sb) = (
-        a.serve_public(bind().await.unwrap()).unwrap(),
-        b.serve_public(bind().await.unwrap()).unwrap(),
-    );
+    let (sa, sb) = (serve(&a).await, serve(&b).await);
     assert_ne!(sa.local_addr().port(), 0);
     assert_ne!(sa.local_addr(), sb.local_addr());
     assert_ne!(a.id(), b.id());
@@ -303,8 +305,8 @@ fn guest_process() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let hook = |_: &std::panic::PanicHookInfo<'_>| {};
-    std::panic::set_hook(Box::new(hook));
+    static HOOKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|_| HOOKED.store(true, std::sync::atomic::Ordering::SeqCst)));
     let open = || -> std::collections::BTreeSet<String> {
         let fds = std::fs::read_dir("/proc/self/fd").unwrap();
         let links = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
@@ -322,8 +324,17 @@ fn guest_process() {
         node.delete(id, DeleteOptions::default()).await.unwrap();
         let links: Vec<_> = open().difference(&before).cloned().collect();
         std::fs::write(std::env::var_os("OBJSTORE_GUEST").unwrap(), links.join("\n")).unwrap();
+        let server = serve(&node).await;
+        server.stop(Duration::from_secs(5)).await;
         node.shutdown().await.unwrap();
+        drop(node);
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        assert_eq!(alive, 0, "tasks are left");
     });
+    std::thread::spawn(|| panic!("on purpose")).join().unwrap_err();
+    assert!(HOOKED.load(std::sync::atomic::Ordering::SeqCst), "the panic hook was replaced");
+    let recorder = metrics::set_global_recorder(metrics::NoopRecorder);
+    assert!(recorder.is_ok(), "a metrics recorder was installed");
     assert!(!tracing::dispatcher::has_been_set(), "a logger was installed");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let caught = status.lines().find(|l| l.starts_with("SigCgt:")).unwrap().to_owned();
@@ -357,10 +368,35 @@ fn an_in_memory_node_is_a_good_guest() {
 #[tokio::test]
 async fn a_server_stops_when_dropped() {
     let node = in_memory().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = node.serve_public(listener).unwrap();
+    let server = serve(&node).await;
     let address = server.local_addr();
     tokio::net::TcpStream::connect(address).await.unwrap();
     server.stop(Duration::from_secs(5)).await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+/// A host is not tied to the crates that a node is made of, and they may change.
+#[test]
+fn public_signatures_name_no_crate_that_may_change() {
+    let mut open = vec![
+        std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+        std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../objstore-client/src")),
+    ];
+    let mut signatures = 0;
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices("\n    pub fn ").chain(text.match_indices("\npub fn ")) {
+            let signature = text[at..].split_inclusive(['{', ';']).next().unwrap();
+            signatures += 1;
+            for name in ["fjall", "lsm_tree", "quick_cache", "reqwest", "postcard", "blake3::"] {
+                let helper = signature.contains("pub fn open_fjall");
+                assert!(helper || !signature.contains(name), "{}: {signature}", path.display());
+            }
+        }
+    }
+    assert!(signatures > 80, "the search found too little: {signatures}");
 }

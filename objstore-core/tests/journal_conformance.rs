@@ -1,4 +1,5 @@
 //! One suite for every journal store; the fake that other tests run on has to pass it too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use objstore_core::journal::{Batch, JournalStore, MemoryJournal, Space};
 use proptest::prelude::*;
