@@ -80,7 +80,8 @@ pub enum ErrorKind {
     /// 503: the journal or the remote does not work at the moment. Whether the change was made is
     /// unknown; sending the same again is safe.
     Unavailable,
-    /// 507: the disk or the quota is full. Nothing was acknowledged; reads and deletes go on.
+    /// 507: the disk or the quota is full. Nothing was acknowledged, though a change whose sync met
+    /// the full disk may turn out to have been made; reads and deletes go on.
     StorageFull,
     /// Not from a node: the connection could not be made, broke, or did not speak the protocol.
     Transport,

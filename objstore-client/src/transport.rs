@@ -136,7 +136,7 @@ impl Request {
 }
 
 impl Response {
-    /// The status, 100 to 399.
+    /// The status, 200 to 299.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.inner.status().as_u16()

@@ -109,6 +109,11 @@ impl Builder {
         if settings.inline_max_bytes > 1024 * 1024 {
             return Err(configuration("inline-max-bytes is at most 1 MiB".to_owned()));
         }
+        if !self.in_memory && self.env.disk.is_some() != self.env.journal.is_some() {
+            return Err(configuration(
+                "an Env replaces both disk and journal, or neither".to_owned(),
+            ));
+        }
         let (env, in_memory, new_node_id) = (self.env, self.in_memory, self.new_node_id);
         let blocking = Arc::clone(&env.blocking);
         env::run(blocking.as_ref(), move || open(settings, env, in_memory, new_node_id)).await?
@@ -120,6 +125,7 @@ struct Places {
     node_id: NodeId,
     store: Arc<dyn JournalStore>,
     disk: Arc<dyn Disk>,
+    journal_disk: Option<Arc<dyn Disk>>,
     remote_disk: Arc<dyn Disk>,
     mark: Option<journal::Mark>,
     dirs: Option<StateDir>,
@@ -131,7 +137,7 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     } else {
         Places::on_disk(&settings, &env, new_node_id)?
     };
-    let Places { node_id, store, disk, remote_disk, mark, dirs } = places;
+    let Places { node_id, store, disk, journal_disk, remote_disk, mark, dirs } = places;
 
     let counters = Writer::load_counters(store.as_ref()).map_err(damaged)?;
     let (janitor, waiting) = Janitor::new();
@@ -146,8 +152,9 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     let remote = DirRemote::new(remote_disk, Arc::clone(&env.entropy), Arc::clone(&env.blocking));
     remote.recover().map_err(|e| damaged(e.into()))?;
 
-    let reserve = match (&dirs, disk.space()) {
-        (Some(dirs), Ok(space)) => Some(Arc::new(Reserve::new(
+    janitor.started(counters.inline_bytes);
+    let reserve = match (&dirs, journal_disk.as_ref().map(|disk| disk.space())) {
+        (Some(dirs), Some(Ok(space))) => Some(Arc::new(Reserve::new(
             dirs.state.join("reserve"),
             space.total,
             settings.max_bytes,
@@ -184,6 +191,7 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     let rooms = Rooms {
         files: Arc::clone(&files),
         disk,
+        journal_disk,
         store: Arc::clone(&store),
         usage: Arc::clone(&usage),
         live_inline,
@@ -226,6 +234,7 @@ impl Places {
             node_id: NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48)),
             store: env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default())),
             disk: env.disk.clone().unwrap_or_else(|| Arc::new(MemoryDisk::default())),
+            journal_disk: None,
             remote_disk: Arc::new(MemoryDisk::default()),
             mark: None,
             dirs: None,
@@ -246,6 +255,7 @@ impl Places {
             node_id: dirs.node,
             store,
             disk: disk(&dirs.files)?,
+            journal_disk: Some(disk(&dirs.state)?),
             remote_disk: disk(&dirs.remote)?,
             mark: Some(mark),
             dirs: Some(dirs),
@@ -273,21 +283,21 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
     });
     let (store, counters) = match (opened, &copy) {
         (Ok(opened), _) => opened,
-        (Err(error), None) => return Err(damaged(error)),
-        (Err(error), Some(copy)) => {
+        (Err(error @ StoreError::Damaged(_)), Some(copy)) => {
             copy.restore().map_err(damaged)?;
             return Err(damaged(error));
         }
+        (Err(error), _) => return Err(damaged(error)),
     };
     dirs.claim_files(counters.file_bytes).inspect_err(|_| store.close())?;
     if let Some(copy) = copy {
-        copy.discard();
+        copy.discard().map_err(failed)?;
     }
     Ok((Arc::new(store), mark))
 }
 
 /// Has the files removed that the journal says are garbage.
-fn sweep(store: &dyn JournalStore, janitor: &Janitor) -> Result<(), StoreError> {
+pub(crate) fn sweep(store: &dyn JournalStore, janitor: &Janitor) -> Result<(), StoreError> {
     const PAGE: usize = 1000;
     let prefix = journal::garbage_prefix();
     let mut after = prefix.to_vec();

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objstore_client::types::ObjectId;
 
@@ -21,6 +21,8 @@ const IDLE_TICK: Duration = Duration::from_secs(2);
 const REMOVED_TOGETHER: usize = 256;
 /// Dead small bodies below this are left to the journal's own compactions.
 const RECLAIM_FROM: u64 = 16 * 1024 * 1024;
+/// The same when room is short.
+const RECLAIM_TIGHT: u64 = 1024 * 1024;
 /// Puts leave this share of a disk free, and at most this much.
 const FLOOR_SHARE: u64 = 50;
 const FLOOR_MAX: u64 = 64 * 1024 * 1024;
@@ -59,6 +61,8 @@ struct Garbage {
 pub(crate) struct Rooms {
     pub(crate) files: Arc<FileStore>,
     pub(crate) disk: Arc<dyn Disk>,
+    /// The disk below the state directory.
+    pub(crate) journal_disk: Option<Arc<dyn Disk>>,
     pub(crate) store: Arc<dyn JournalStore>,
     pub(crate) usage: Arc<Usage>,
     /// Bytes of live small bodies, kept by the writer.
@@ -69,15 +73,18 @@ pub(crate) struct Rooms {
     pub(crate) reserve: Option<Arc<Reserve>>,
 }
 
+/// Reclaiming rests until then.
+struct Pause {
+    until: Instant,
+}
+
 /// The chores given so far, for the thread that is yet to be started.
 pub(crate) struct Waiting(Receiver<Chore>);
 
 impl Janitor {
     pub(crate) fn new() -> (Self, Waiting) {
         let (chores, receiver) = channel();
-        // How much was dead when the node was started is not known: something, for one look when
-        // room gets short.
-        let shared = Shared { removed: Mutex::default(), dead_inline: AtomicU64::new(1) };
+        let shared = Shared { removed: Mutex::default(), dead_inline: AtomicU64::new(0) };
         (Self { chores, shared: Arc::new(shared) }, Waiting(receiver))
     }
 
@@ -95,6 +102,12 @@ impl Janitor {
         self.shared.dead_inline.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// How much was dead when the node started is not known: enough for one look when room gets
+    /// short.
+    pub(crate) fn started(&self, live_inline: u64) {
+        self.inline_died(RECLAIM_TIGHT.max(live_inline / 64));
+    }
+
     /// The files that were removed since the last call.
     pub(crate) fn take_removed(&self) -> Vec<(ObjectId, Stamp)> {
         std::mem::take(&mut *self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner))
@@ -110,11 +123,12 @@ impl Janitor {
         let mut next = None;
         let mut tick = Duration::ZERO;
         let mut looked = rooms.clock.monotonic();
+        let mut pause = Pause { until: looked };
         loop {
             let since = rooms.clock.monotonic().saturating_duration_since(looked);
             // However many chores there are, the disk is looked at in between.
             if since >= tick {
-                let busy = self.look(rooms);
+                let busy = self.look(rooms, &mut pause);
                 tick = if busy { BUSY_TICK } else { IDLE_TICK };
                 looked = rooms.clock.monotonic();
                 continue;
@@ -135,9 +149,9 @@ impl Janitor {
     }
 
     /// Measures, makes room, and has a broken journal tried again; true while there is work.
-    fn look(&self, rooms: &Rooms) -> bool {
+    fn look(&self, rooms: &Rooms, pause: &mut Pause) -> bool {
         let busy = measure(rooms);
-        self.reclaim(rooms);
+        self.reclaim(rooms, pause);
         if rooms.shared.broken.load(Ordering::Acquire) {
             rooms.writer.wake();
             return true;
@@ -168,20 +182,30 @@ impl Janitor {
                 let mut removed =
                     self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner);
                 removed.extend(versions);
+                rooms.usage.garbage_removed(garbage.iter().map(|file| file.physical).sum());
             }
             error => warn_on_error(error),
         }
-        rooms.usage.garbage_removed(garbage.iter().map(|file| file.physical).sum());
         next
     }
 
-    fn reclaim(&self, rooms: &Rooms) {
+    fn reclaim(&self, rooms: &Rooms, pause: &mut Pause) {
         let dead = self.shared.dead_inline.load(Ordering::Relaxed);
         let live = rooms.live_inline.load(Ordering::Relaxed);
-        if dead == 0 || (dead < RECLAIM_FROM.max(live / 4) && !rooms.usage.is_tight()) {
+        let worth = if rooms.usage.is_tight() {
+            RECLAIM_TIGHT.max(live / 64)
+        } else {
+            RECLAIM_FROM.max(live / 4)
+        };
+        let began = rooms.clock.monotonic();
+        if dead < worth || began < pause.until {
             return;
         }
-        match rooms.store.reclaim() {
+        let reclaimed = rooms.store.reclaim();
+        let ended = rooms.clock.monotonic();
+        // At most a tenth of the time is spent with it.
+        pause.until = ended + ended.saturating_duration_since(began) * 10;
+        match reclaimed {
             Ok(()) => {
                 self.shared.dead_inline.fetch_sub(dead, Ordering::Relaxed);
                 tracing::debug!(dead, "gave space of removed small bodies back");
@@ -199,9 +223,14 @@ fn measure(rooms: &Rooms) -> bool {
     let unflushed = rooms.store.unflushed_bytes();
     let journal = rooms.store.physical_bytes().saturating_add(unflushed);
     rooms.usage.journal_measured(journal, seen);
+    let files_seen = rooms.usage.files_growth();
     if let Ok(space) = rooms.disk.space() {
         let floor = (space.total / FLOOR_SHARE).min(FLOOR_MAX);
-        rooms.usage.set_disk(space.total, space.free.saturating_sub(unflushed), floor);
+        // Of two disks the fuller one counts.
+        let journal_disk = rooms.journal_disk.as_ref().and_then(|disk| disk.space().ok());
+        let free = journal_disk.map_or(space.free, |other| other.free.min(space.free));
+        rooms.usage.files_measured(files_seen);
+        rooms.usage.set_disk(space.total, free.saturating_sub(unflushed), floor);
     }
     seen > 0
 }

@@ -168,8 +168,15 @@ impl Threads {
             })
         };
         let cleaner = janitor.clone();
+        let shared = Arc::clone(&rooms.shared);
         let running = [
-            spawn("objstore-writer", Box::new(move || writer.run(queue)))?,
+            spawn(
+                "objstore-writer",
+                Box::new(move || {
+                    let _said = shared.broken_on_panic();
+                    writer.run(queue);
+                }),
+            )?,
             spawn("objstore-janitor", Box::new(move || cleaner.run(waiting, &rooms)))?,
         ];
         Ok(Self { writer: handle, janitor, running: Mutex::new(Some(running)) })

@@ -47,6 +47,9 @@ struct Identity {
     node: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     remote: Option<String>,
+    /// The node id before the last change of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former: Option<String>,
 }
 
 impl StateDir {
@@ -73,7 +76,7 @@ impl StateDir {
         if let (Some(state_id), Some(files_id)) = (&old_state, &old_files)
             && state_id.node != files_id.node
             // A change of the id that was cut short left them different.
-            && !new_node_id
+            && state_id.former.as_ref() != Some(&files_id.node)
         {
             return Err(configuration(format!(
                 "{} and {} belong to different nodes; --state-dir and --files-dir must be given together",
@@ -104,10 +107,11 @@ impl StateDir {
             _ => NodeId((u128::from(now_ms) << 80) | (entropy.random() >> 48)),
         };
         if old_state.is_none() || new_node_id {
-            Identity { format: FORMAT, node: node.to_string(), remote: Some(remote_name) }
+            let former = old_state.as_ref().map(|id| id.node.clone());
+            Identity { format: FORMAT, node: node.to_string(), remote: Some(remote_name), former }
                 .write(&state)?;
         }
-        let files_known = old_files.is_some() && !new_node_id;
+        let files_known = old_files.is_some_and(|id| id.node == node.to_string());
         make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
         Ok(Self { node, state, files, remote, files_known, locks: [state_lock, files_lock] })
     }
@@ -125,7 +129,8 @@ impl StateDir {
                 self.state.display()
             )));
         }
-        Identity { format: FORMAT, node: self.node.to_string(), remote: None }.write(&self.files)
+        Identity { format: FORMAT, node: self.node.to_string(), remote: None, former: None }
+            .write(&self.files)
     }
 }
 

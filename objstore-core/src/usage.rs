@@ -1,6 +1,6 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use objstore_client::types::DiskStats;
 use objstore_client::{Error, ErrorKind};
@@ -19,6 +19,10 @@ pub(crate) struct Usage {
     journal_growth: AtomicU64,
     /// Body files with a record.
     files: AtomicU64,
+    /// What body files have taken of the disk since it was last measured.
+    files_growth: AtomicU64,
+    /// Held while room is looked for and taken.
+    gate: Mutex<()>,
     /// Body files waiting to be removed.
     garbage: AtomicU64,
     /// What is set aside for a full disk.
@@ -135,6 +139,20 @@ impl Usage {
         self.journal_growth.load(Ordering::Relaxed)
     }
 
+    /// A body file took these bytes of the disk.
+    pub(crate) fn files_grew(&self, bytes: u64) {
+        self.files_growth.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn files_growth(&self) -> u64 {
+        self.files_growth.load(Ordering::Relaxed)
+    }
+
+    /// The disk was measured after files had grown by this.
+    pub(crate) fn files_measured(&self, seen: u64) {
+        self.files_growth.fetch_sub(seen, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_files(&self, bytes: u64) {
         self.files.store(bytes, Ordering::Relaxed);
     }
@@ -156,6 +174,7 @@ impl Reservation {
             return Ok(());
         };
         let usage = &self.usage;
+        let _gate = usage.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = usage.max
             && usage.physical().saturating_add(more) > max
         {
@@ -169,8 +188,11 @@ impl Reservation {
             .disk_free
             .load(Ordering::Relaxed)
             .saturating_sub(usage.floor.load(Ordering::Relaxed));
-        let reserved =
-            usage.reserved.load(Ordering::Relaxed).saturating_add(usage.journal_growth());
+        let reserved = usage
+            .reserved
+            .load(Ordering::Relaxed)
+            .saturating_add(usage.journal_growth())
+            .saturating_add(usage.files_growth());
         if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
             return Err(disk_full());
         }

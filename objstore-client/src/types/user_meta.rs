@@ -18,6 +18,9 @@ impl UserMeta {
     /// [S3 keeps](https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html).
     pub const MAX_REMOTE_LEN: usize = 2 * 1024;
 
+    /// The most pairs there may be.
+    pub const MAX_PAIRS: usize = 1024;
+
     /// User metadata from pairs; of a name given twice the last counts.
     ///
     /// # Errors
@@ -76,10 +79,10 @@ impl UserMeta {
     }
 
     fn within_bounds(self) -> Result<Self, Error> {
-        if self.byte_len() > Self::MAX_LOCAL_LEN {
+        if self.byte_len() > Self::MAX_LOCAL_LEN || self.0.len() > Self::MAX_PAIRS {
             return Err(Error::new(
                 ErrorKind::InvalidUserMeta,
-                "user metadata is longer than 16 KiB",
+                "user metadata is longer than 16 KiB, or has more than 1024 names",
             ));
         }
         Ok(self)

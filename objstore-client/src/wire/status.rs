@@ -29,6 +29,14 @@ impl ErrorBody {
                 let kind = ErrorKind::from_code(&body.error).unwrap_or(ErrorKind::Transport);
                 Error::new(kind, body.message)
             }
+            // The answer to a HEAD, or a 304.
+            Err(_) if body.is_empty() => {
+                let kind = ErrorKind::ALL.iter().copied().find(|kind| kind.status() == status);
+                Error::new(
+                    kind.unwrap_or(ErrorKind::Transport),
+                    format!("the server answered with status {status}"),
+                )
+            }
             Err(_) => Error::new(
                 ErrorKind::Transport,
                 format!(

@@ -1,9 +1,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use objstore_client::types::ObjectId;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, GuardResult};
 
 use super::layout::{self, Header, Layout};
 use crate::env::{Disk, DiskFile, Entropy};
@@ -79,9 +80,16 @@ impl FileStore {
 
     /// The file of a version. Blocks.
     pub(crate) fn open(&self, id: ObjectId, stamp: Stamp) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(&layout::path(id, stamp))?;
-        self.open.insert((id, stamp), Arc::clone(&file));
-        Ok(file)
+        // A removal in between takes the key over, so that a file without a name is not kept.
+        match self.open.get_value_or_guard(&(id, stamp), Some(Duration::ZERO)) {
+            GuardResult::Value(file) => Ok(file),
+            GuardResult::Timeout => self.disk.open(&layout::path(id, stamp)),
+            GuardResult::Guard(guard) => {
+                let file = self.disk.open(&layout::path(id, stamp))?;
+                let _ = guard.insert(Arc::clone(&file));
+                Ok(file)
+            }
+        }
     }
 
     /// Removes the files of versions that nothing refers to any more, durably. Readers that have
@@ -89,9 +97,9 @@ impl FileStore {
     pub(crate) fn remove(&self, versions: &[(ObjectId, Stamp)]) -> io::Result<()> {
         let mut dirs = BTreeSet::new();
         for (id, stamp) in versions {
-            self.open.remove(&(*id, *stamp));
             let path = layout::path(*id, *stamp);
             self.disk.remove(&path)?;
+            self.open.remove(&(*id, *stamp));
             dirs.extend(path.split_once('/').map(|(dir, _)| dir.to_owned()));
         }
         for dir in dirs {
@@ -138,7 +146,16 @@ impl FileStore {
             let mut unresolved = self.unresolved.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *unresolved)
         };
-        names.iter().try_for_each(|staged| self.resolve(staged, &is_current))
+        let mut resolved = Ok(());
+        for staged in names {
+            if resolved.is_ok() {
+                resolved = self.resolve(&staged, &is_current);
+            }
+            if resolved.is_err() {
+                self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(staged);
+            }
+        }
+        resolved
     }
 
     fn resolve(

@@ -64,7 +64,11 @@ impl Receiver<'_> {
         if declared.is_some_and(|len| len > self.size_max) {
             return Err(self.too_large());
         }
-        let mut reservation = self.usage.reserve(declared.unwrap_or(0))?;
+        // What is known not to fit is refused at once. What would fit takes its room as it comes,
+        // so that a client that only promises much keeps nobody else out.
+        let declared_room = self.usage.reserve(declared.unwrap_or(0))?;
+        let mut reservation = self.usage.reserve(0)?;
+        drop(declared_room);
         body = match body.try_into_bytes() {
             Ok(bytes) if bytes.len() <= self.inline_max => {
                 return inline(bytes, expected, reservation);

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use objstore_client::types::ObjectId;
 use quick_cache::Weighter;
-use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
+use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult, PlaceholderGuard};
 
 use crate::bodies::UNIT;
 use crate::journal::{Entry, Stamp};
@@ -99,22 +100,26 @@ impl Tier {
         Self { cache, capacity, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    /// What is known of an object. Waits while another reader looks for the same one; cancel safe.
-    pub(crate) async fn object(&self, id: ObjectId) -> Lookup<'_> {
+    /// What is known of an object. Never waits: of several readers that miss, one keeps what they
+    /// find, and a future that holds the key and is not polled keeps nobody else from reading.
+    pub(crate) fn object(&self, id: ObjectId) -> Lookup<'_> {
         let Some(cache) = &self.cache else {
             self.misses.fetch_add(1, Ordering::Relaxed);
             return Lookup::Miss(Keep(None));
         };
-        match cache.get_value_or_guard_async(&Key { id, unit: None }).await {
-            Ok(Value::Object(hot)) => {
+        match cache.get_value_or_guard(&Key { id, unit: None }, Some(Duration::ZERO)) {
+            GuardResult::Value(Value::Object(hot)) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Lookup::Hit(hot)
             }
-            // A key without a unit only ever holds an object.
-            Ok(Value::Unit(_)) => Lookup::Miss(Keep(None)),
-            Err(guard) => {
+            GuardResult::Guard(guard) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
                 Lookup::Miss(Keep(Some(guard)))
+            }
+            // Another looks for it. (A key without a unit only ever holds an object.)
+            GuardResult::Timeout | GuardResult::Value(Value::Unit(_)) => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
+                Lookup::Miss(Keep(None))
             }
         }
     }
@@ -130,7 +135,10 @@ impl Tier {
     /// Puts the newest version of an object in place of whatever is there.
     pub(crate) fn replace(&self, id: ObjectId, hot: Arc<Hot>) {
         if let Some(cache) = &self.cache {
-            cache.insert(Key { id, unit: None }, Value::Object(hot));
+            let key = Key { id, unit: None };
+            // What is too heavy to be kept would leave a reader's claim to the key alone.
+            cache.remove(&key);
+            cache.insert(key, Value::Object(hot));
         }
     }
 

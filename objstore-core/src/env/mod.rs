@@ -29,7 +29,8 @@ pub struct Env {
     pub entropy: Arc<dyn Entropy>,
     /// Runs work that may wait for a disk.
     pub blocking: Arc<dyn Blocking>,
-    /// Holds large bodies; none for the files directory of the settings.
+    /// Holds large bodies; none for the files directory of the settings. Replaced together with
+    /// the journal: such a node has a new id at each start, and its remote is in memory.
     pub disk: Option<Arc<dyn Disk>>,
     /// Holds records and small bodies; none for a fjall database in the state directory of the
     /// settings.

@@ -13,8 +13,6 @@ use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
 use objstore_client::wire::headers;
 use objstore_client::{Error, ErrorKind};
 
-/// The longest content type or encoding that is kept, in bytes.
-const KEPT_FIELD_MAX: usize = 255;
 const REQUEST_ID_MAX: usize = 128;
 
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -78,12 +76,7 @@ pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Er
 }
 
 fn kept_field(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Error> {
-    match text(headers, name)? {
-        Some(value) if value.len() > KEPT_FIELD_MAX => {
-            Err(invalid(format!("{name} is longer than {KEPT_FIELD_MAX} bytes")))
-        }
-        value => Ok(value.filter(|v| !v.is_empty()).map(str::to_owned)),
-    }
+    Ok(text(headers, name)?.filter(|value| !value.is_empty()).map(str::to_owned))
 }
 
 /// The valid value of an `X-Request-Id` to be echoed.

@@ -11,6 +11,9 @@ use super::framing::Framing;
 use super::pace::Pace;
 use crate::settings::HttpSettings;
 
+/// How much longer nothing may seem to move towards a client than from it.
+const WRITE_PATIENCE: u64 = 10;
+
 /// A connection that follows how its requests are framed, and that bounds how long a head may take
 /// and how slowly an answer may be read.
 #[derive(Debug)]
@@ -30,7 +33,12 @@ impl<T> Tap<T> {
             framing: framing.clone(),
             head_timeout: Duration::from_millis(settings.head_timeout_ms),
             head_timer: None,
-            write_pace: Pace::new(settings.body_timeout_ms, settings.body_min_bytes),
+            // The kernel wakes a writer when a third of a buffer of megabytes is free, so a slow
+            // but steady reader is heard of less often than it reads.
+            write_pace: Pace::new(
+                settings.body_timeout_ms.saturating_mul(WRITE_PATIENCE),
+                settings.body_min_bytes,
+            ),
         };
         (tap, framing)
     }

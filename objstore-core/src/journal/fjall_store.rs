@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ const SEPARATE_FROM: u32 = 512;
 const DEAD_SHARE: f32 = 0.2;
 /// The longest an opening waits for a lock that is about to go.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// The longest a commit waits for room in memory; then the journal counts as broken.
+const WRITE_WAIT: Duration = Duration::from_secs(20);
 /// The longest a reclaim waits for memtables to reach the disk.
 const FLUSH_WAIT: Duration = Duration::from_secs(3);
 
@@ -31,6 +33,8 @@ const FLUSH_WAIT: Duration = Duration::from_secs(3);
 pub(crate) struct FjallJournal {
     path: PathBuf,
     state: RwLock<State>,
+    /// Held while space is reclaimed.
+    reclaiming: Mutex<()>,
 }
 
 enum State {
@@ -81,6 +85,14 @@ impl Open {
         })
     }
 
+    /// As [`at`](Self::at), for directories that may be damaged.
+    fn checked(path: &Path) -> Result<Self, StoreError> {
+        super::manifest::verify(path)?;
+        // fjall 3.1 asserts, instead of failing, when a length in its log does not add up.
+        std::panic::catch_unwind(|| Self::at(path))
+            .unwrap_or_else(|_| Err(StoreError::Damaged("its log does not add up".to_owned())))
+    }
+
     fn database(path: &Path) -> fjall::Result<Database> {
         let mut waited = Duration::ZERO;
         loop {
@@ -117,7 +129,25 @@ impl Open {
         for _ in 0..2 {
             self.meta.remove("no such key")?;
         }
-        self.meta.rotate_memtable().map(drop)
+        // The counters last, so that they never reach their table before what they count.
+        for keyspace in [&self.bodies, &self.records, &self.meta] {
+            keyspace.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
+    /// fjall's own wait for its worker, at four memtables, never ends when the worker has failed.
+    fn wait_for_flushes(&self) -> Result<(), StoreError> {
+        let step = Duration::from_millis(2);
+        let mut waited = Duration::ZERO;
+        while Space::ALL.iter().any(|s| self.space(*s).sealed_memtable_count() >= 3) {
+            if waited >= WRITE_WAIT {
+                return Err(StoreError::Io("the journal does not get its tables to disk".into()));
+            }
+            std::thread::sleep(step);
+            waited += step;
+        }
+        Ok(())
     }
 
     /// Writes everything in memory to tables and waits for it, so that nothing depends on a log
@@ -156,16 +186,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 impl FjallJournal {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        if path.exists() {
-            super::manifest::verify(path)?;
-        } else {
+        if !path.exists() {
             create(path)?;
         }
-        // fjall 3.1 asserts, instead of failing, when a length in its log does not add up.
-        let opened = std::panic::catch_unwind(|| Open::at(path))
-            .unwrap_or_else(|_| Err(StoreError::Damaged("its log does not add up".to_owned())));
-        let open = Arc::new(opened?);
-        Ok(Self { path: path.to_owned(), state: RwLock::new(State::Open(open)) })
+        let open = Arc::new(Open::checked(path)?);
+        let state = RwLock::new(State::Open(open));
+        Ok(Self { path: path.to_owned(), state, reclaiming: Mutex::default() })
     }
 
     fn current(&self) -> Result<Arc<Open>, StoreError> {
@@ -229,6 +255,7 @@ impl JournalStore for FjallJournal {
                 None => writes.remove(open.space(space), key),
             }
         }
+        open.wait_for_flushes()?;
         writes.commit().map_err(store_error)
     }
 
@@ -241,6 +268,7 @@ impl JournalStore for FjallJournal {
     }
 
     fn reclaim(&self) -> Result<(), StoreError> {
+        let _reclaiming = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.current()?;
         open.flush()?;
         // Twice: the first pass finds what is dead, the second rewrites the files that hold it.
@@ -252,8 +280,12 @@ impl JournalStore for FjallJournal {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
+        // A compaction uses the database for long, and readers must not wait for its end.
+        let _reclaiming = self.reclaiming.try_lock().map_err(|_| {
+            StoreError::Io("space is being reclaimed; the journal is reopened after that".into())
+        })?;
         self.shut(State::Reopening);
-        let opened = Open::at(&self.path).map(Arc::new);
+        let opened = Open::checked(&self.path).map(Arc::new);
         let state = match &opened {
             // Readers need no more than this.
             Ok(open) => State::Open(Arc::clone(open)),

@@ -88,16 +88,24 @@ impl LogCopy {
         }
     }
 
-    /// Nothing was lost: the copy goes.
-    pub(crate) fn discard(self) {
-        let _ = std::fs::remove_dir_all(&self.copy);
+    /// Nothing was lost: the copy goes, before anything is written that it does not have.
+    pub(crate) fn discard(self) -> io::Result<()> {
+        let old = self.copy.with_file_name("journal.copy.old");
+        remove_dir(&old)?;
+        std::fs::rename(&self.copy, &old)?;
+        sync_parent(&old)?;
+        // Under this name it is never taken for evidence again.
+        let _ = remove_dir(&old);
+        Ok(())
     }
 
     /// The journal does not open, or has lost batches: the log is put back as it was found.
     pub(crate) fn restore(&self) -> Result<(), StoreError> {
         for log in log_files(&self.copy)? {
+            OpenOptions::new().read(true).open(self.copy.join(&log))?.sync_all()?;
             std::fs::rename(self.copy.join(&log), self.journal.join(&log))?;
         }
+        crate::env::sync_directory(&self.journal)?;
         std::fs::remove_dir_all(&self.copy)?;
         Ok(())
     }
@@ -130,6 +138,17 @@ fn copy_data(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), crate::env::sync_directory)
 }
 
 fn log_files(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {

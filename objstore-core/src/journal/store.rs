@@ -59,7 +59,8 @@ pub trait JournalStore: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
 
-    /// Makes a batch durable, then visible. Returns after the sync.
+    /// Makes a batch durable, then visible. Returns after the sync. It becomes visible change by
+    /// change, in order.
     ///
     /// # Errors
     /// [`StoreError`]; whether the batch is there is then unknown until [`reopen`](Self::reopen)

@@ -155,6 +155,21 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Something to hold while the writer runs: if it panics, the node no longer says it is ready.
+    pub(crate) fn broken_on_panic(self: &Arc<Self>) -> impl Drop + use<> {
+        struct Said(Arc<Shared>);
+        impl Drop for Said {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.broken.store(true, Ordering::Release);
+                }
+            }
+        }
+        Said(Arc::clone(self))
+    }
+}
+
 /// The journal failed; nothing is written until it has been reopened.
 pub(crate) struct Broken {
     full: bool,
@@ -280,7 +295,10 @@ impl Writer {
                 file.settle(Outcome::Abandoned);
                 return Ok(Ok(Judged::new(Entry::new(record, Presence::Absent).meta)));
             }
-            NewBody::File(file) => {
+            NewBody::File(mut file) => {
+                // Until the journal says otherwise, even if this thread should come to an end.
+                file.settle(Outcome::Unknown);
+                self.usage.files_grew(file.physical);
                 let presence = Presence::File { physical: file.physical };
                 (presence, None, Some(file))
             }
@@ -340,12 +358,13 @@ impl Writer {
 
     /// Puts a new version in place of the current one, whose body becomes garbage.
     fn replace(&mut self, current: Option<&Hot>, new: Hot, pending: &mut Pending) {
+        let mut dead_body = None;
         if let Some(old) = current {
             let (id, stamp) = (old.entry.record.id, old.entry.record.stamp);
             match old.entry.presence {
                 Presence::Absent => {}
                 Presence::Inline => {
-                    pending.batch.remove(Space::Bodies, body_key(id, stamp));
+                    dead_body = Some(body_key(id, stamp));
                     pending.dead_inline += old.entry.live().map_or(0, |live| live.size);
                 }
                 Presence::File { physical } => {
@@ -356,6 +375,10 @@ impl Writer {
         }
         self.counters.replace(current.map(|hot| &hot.entry), &new.entry);
         self.write_entry(new, pending);
+        // Behind the record that no longer wants it: readers may see a batch half applied.
+        if let Some(key) = dead_body {
+            pending.batch.remove(Space::Bodies, key);
+        }
     }
 
     fn write_entry(&mut self, hot: Hot, pending: &mut Pending) {
@@ -477,7 +500,17 @@ impl Writer {
 
     fn try_reopen(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
-        self.counters = Self::load_counters(self.store.as_ref())?;
+        let counters = Self::load_counters(self.store.as_ref())?;
+        let durable = self.mark.as_ref().map_or(0, Mark::read);
+        if counters.batches < durable {
+            return Err(StoreError::Damaged(format!(
+                "the journal held {durable} batches and reads back as {}",
+                counters.batches
+            )));
+        }
+        self.counters = counters;
+        // The failed batch may have been durable, and taken notes with it that were not.
+        crate::builder::sweep(self.store.as_ref(), &self.janitor)?;
         let store = Arc::clone(&self.store);
         self.files.recover_unresolved(|id, stamp| is_current(store.as_ref(), id, stamp))
     }

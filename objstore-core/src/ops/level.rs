@@ -25,13 +25,14 @@ impl Node {
     pub async fn set_level(&self, id: ObjectId, level: Level) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        // Before the version is opened, so that none that comes in between is undone in the remote.
+        let _turn = inner.remote.turn(id).await;
         let (object, opened) = inner.open(id, |meta| Ok(0..meta.size)).await?;
         let hot = &opened.hot;
         let Some(live) = hot.entry.live().filter(|live| live.level < level) else {
             return Ok(Arc::clone(&hot.entry.meta));
         };
         check_user_meta(level, &live.user_meta)?;
-        let _turn = inner.remote.turn(id).await;
         let remote_etag = match &live.remote_etag {
             Some(etag) => Some(etag.clone()),
             None => Some(inner.remote.put(&hot.entry.record, object.body).await?),

@@ -27,8 +27,11 @@ impl Node {
         let page = env::run(self.inner.env.blocking.as_ref(), move || {
             let mut page: Vec<Arc<ObjectMeta>> = Vec::new();
             let mut after = options.after.map(|id| id.to_bytes().to_vec());
+            let mut look = limit;
             while page.len() < limit {
-                let pairs = store.scan(Space::Records, after.as_deref(), limit)?;
+                let pairs = store.scan(Space::Records, after.as_deref(), look)?;
+                // Among many tombstones few are found at a time.
+                look = (look * 2).min(ListOptions::MAX_LIMIT);
                 let Some((last, _)) = pairs.last() else { break };
                 after = Some(last.to_vec());
                 for (_, value) in &pairs {

@@ -20,7 +20,7 @@ impl Inner {
         id: ObjectId,
         with_body: bool,
     ) -> Result<Option<Arc<Hot>>, Error> {
-        let keep = match self.tier.object(id).await {
+        let keep = match self.tier.object(id) {
             Lookup::Hit(hot) => return Ok(Some(hot)),
             Lookup::Miss(keep) => keep,
         };

@@ -36,6 +36,8 @@ impl Node {
         let inner = &self.inner;
         inner.check_running()?;
         check_user_meta(options.level, &options.user_meta)?;
+        check_field("content type", options.content_type.as_deref())?;
+        check_field("content encoding", options.content_encoding.as_deref())?;
         // Bad conditions are told before a long body is taken in; the commit judges them again.
         if !options.conditions.is_empty() {
             let current = inner.lookup(id, false).await?;
@@ -55,6 +57,23 @@ impl Node {
         inner.counts.put(size);
         Ok(meta)
     }
+}
+
+/// The longest content type or encoding that is kept, in bytes.
+const FIELD_MAX: usize = 255;
+
+/// What is handed out as a header field later has to fit one (RFC 9110 §5.5).
+fn check_field(what: &str, value: Option<&str>) -> Result<(), Error> {
+    let fits = |text: &str| {
+        text.len() <= FIELD_MAX && text.bytes().all(|b| (0x20..0x7f).contains(&b) || b == b'\t')
+    };
+    if value.is_some_and(|text| !fits(text)) {
+        return Err(Error::new(
+            ErrorKind::InvalidRequest,
+            format!("the {what} has more than {FIELD_MAX} bytes, or bytes that are no ASCII text"),
+        ));
+    }
+    Ok(())
 }
 
 /// From level 1 on, user metadata has to fit the bucket.
@@ -109,6 +128,20 @@ impl Inner {
             let mut _turn = None;
             if level > Level::Local {
                 _turn = Some(self.remote.turn(put.record.id).await);
+                let current = self.lookup(put.record.id, false).await?;
+                let overtaken =
+                    current.is_some_and(|hot| hot.entry.record.stamp >= put.record.stamp);
+                match &put.body {
+                    // It will count as having come first: nothing of it may reach the remote.
+                    NewBody::File(_) if overtaken => {
+                        return self.commit(Change::Put(put)).await?.made();
+                    }
+                    NewBody::Inline(_) if overtaken => {
+                        put.record.stamp = self.stamps.next();
+                        put.record.modified = put.record.stamp.time;
+                    }
+                    _ => {}
+                }
                 if let Some(live) = &mut put.record.live {
                     check_user_meta(level, &live.user_meta)?;
                     live.level = level;
