@@ -10,7 +10,8 @@ use crate::cache::Tier;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::janitor::{Janitor, Rooms};
 use crate::journal::{
-    self, FjallJournal, JournalStore, MemoryJournal, NodeId, Space, StampSource, StoreError, Writer,
+    self, FjallJournal, JournalStore, MemoryJournal, NodeId, Space, StampSource, StoreError,
+    Writer, WriterHandle,
 };
 use crate::node::{Inner, Node, Threads};
 use crate::ops::{Counts, IdSource};
@@ -172,7 +173,7 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     let shared = Arc::<journal::WriterShared>::default();
     let live_inline = Arc::new(AtomicU64::new(counters.inline_bytes));
 
-    let (handle, queue) = Writer::queue();
+    let (handle, queue) = WriterHandle::new();
     let writer = Writer {
         store: Arc::clone(&store),
         files: Arc::clone(&files),

@@ -1,5 +1,6 @@
 //! The journal: one record for each object, on disk before it is acknowledged.
 
+mod change;
 mod counters;
 mod fjall_store;
 mod format;
@@ -16,6 +17,7 @@ pub use memory_store::MemoryJournal;
 pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
+pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode_entry, decode_record, encode_record, entry_key, garbage_from_key,
@@ -24,10 +26,7 @@ pub(crate) use format::{
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};
-pub(crate) use writer::{
-    Change, Committed, NewBody, Put, Queue, Shared as WriterShared, Writer, WriterHandle,
-    is_current,
-};
+pub(crate) use writer::{Shared as WriterShared, Writer, is_current};
 
 /// The journal store that a node uses on a disk, by itself: a fjall database at `path`. Blocks.
 ///

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use objstore_client::options::Conditions;
 use objstore_client::types::{Level, ObjectId, ObjectMeta};
 use objstore_client::{Error, ErrorKind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::change::{Answer, Change, Committed, NewBody, Put, Queue, Request};
 use super::counters::Counters;
 use super::format::{COUNTERS_KEY, body_key, decode, encode, encode_entry, entry_key, garbage_key};
 use super::mark::Mark;
@@ -26,105 +27,11 @@ use crate::janitor::Janitor;
 use crate::reserve::Reserve;
 use crate::usage::{Reservation, Usage, disk_full};
 
-/// Changes that wait for the writer; more wait with their callers.
-const QUEUE: usize = 1024;
 /// Changes and bytes of one batch, so that its waiters are not kept longer than a sync or two.
 const BATCH_CHANGES: usize = 512;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// A broken journal is tried again this long after the last try.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
-
-/// A change to one object.
-pub(crate) enum Change {
-    Put(Put),
-    Delete {
-        id: ObjectId,
-        conditions: Conditions,
-    },
-    /// Raises the level of exactly this version.
-    Raise {
-        id: ObjectId,
-        stamp: Stamp,
-        level: Level,
-        remote_etag: Option<String>,
-    },
-}
-
-/// A new version, with what it takes to commit it.
-pub(crate) struct Put {
-    pub(crate) record: Record,
-    pub(crate) body: NewBody,
-    pub(crate) conditions: Conditions,
-    pub(crate) reservation: Reservation,
-}
-
-pub(crate) enum NewBody {
-    Inline(Bytes),
-    File(FileBody),
-}
-
-/// What became of a change that was not refused.
-pub(crate) enum Committed {
-    /// It is durable.
-    Made(Arc<ObjectMeta>),
-    /// The object has a higher level than the new version, which must first do what that level
-    /// asks for. Nothing was changed.
-    Higher(Level, Box<Put>),
-}
-
-impl Committed {
-    /// The metadata after a change that is not a put, which is made or refused.
-    pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
-        match self {
-            Self::Made(meta) => Ok(meta),
-            Self::Higher(..) => Err(Error::new(ErrorKind::Internal, "a level stood in the way")),
-        }
-    }
-}
-
-type Answer = Result<Committed, Error>;
-
-#[allow(clippy::large_enum_variant)] // nearly every request is one of the large ones
-enum Request {
-    Make {
-        change: Change,
-        answer: oneshot::Sender<Answer>,
-    },
-    /// Look whether a broken journal works again, or whether to stop.
-    Wake,
-}
-
-/// Where changes go.
-#[derive(Clone, Debug)]
-pub(crate) struct WriterHandle {
-    queue: mpsc::Sender<Request>,
-    stop: Arc<AtomicBool>,
-}
-
-impl WriterHandle {
-    /// Makes a change durable. When the future is dropped before the change was taken from its
-    /// hands nothing happens, after that the change happens all the same.
-    pub(crate) async fn commit(&self, change: Change) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        self.queue.send(Request::Make { change, answer }).await.map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())?
-    }
-
-    /// Has the writer end after what is in its hands. Does not block.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Has the writer look around. Does not block: when the queue is full it is awake.
-    pub(crate) fn wake(&self) {
-        let _ = self.queue.try_send(Request::Wake);
-    }
-}
-
-fn stopping() -> Error {
-    Error::new(ErrorKind::Stopping, "this node is stopping; ask another, or start it again")
-}
 
 pub(crate) struct Writer {
     pub(crate) store: Arc<dyn JournalStore>,
@@ -214,12 +121,6 @@ impl Writer {
     /// The counters that a store was left with.
     pub(crate) fn load_counters(store: &dyn JournalStore) -> Result<Counters, StoreError> {
         store.get(Space::Meta, COUNTERS_KEY)?.map_or(Ok(Counters::default()), |b| decode(&b))
-    }
-
-    pub(crate) fn queue() -> (WriterHandle, Queue) {
-        let (queue, requests) = mpsc::channel(QUEUE);
-        let stop = Arc::<AtomicBool>::default();
-        (WriterHandle { queue, stop: Arc::clone(&stop) }, Queue { requests, stop })
     }
 
     /// Works until it is stopped or every handle is gone, then closes the store.
@@ -521,12 +422,6 @@ impl Writer {
         *self.shared.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             self.counters;
     }
-}
-
-/// Changes on their way to the writer.
-pub(crate) struct Queue {
-    requests: mpsc::Receiver<Request>,
-    stop: Arc<AtomicBool>,
 }
 
 /// Whether the journal's record of an object is this very version, with its body in a file.

@@ -1,0 +1,123 @@
+//! Changes on their way to the writer, and what becomes of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use objstore_client::options::Conditions;
+use objstore_client::types::{Level, ObjectId, ObjectMeta};
+use objstore_client::{Error, ErrorKind};
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::Record;
+use super::stamp::Stamp;
+use crate::bodies::FileBody;
+use crate::usage::Reservation;
+
+/// Changes that wait for the writer; more wait with their callers.
+const QUEUE: usize = 1024;
+
+/// A change to one object.
+pub(crate) enum Change {
+    Put(Put),
+    Delete {
+        id: ObjectId,
+        conditions: Conditions,
+    },
+    /// Raises the level of exactly this version.
+    Raise {
+        id: ObjectId,
+        stamp: Stamp,
+        level: Level,
+        remote_etag: Option<String>,
+    },
+}
+
+/// A new version, with what it takes to commit it.
+pub(crate) struct Put {
+    pub(crate) record: Record,
+    pub(crate) body: NewBody,
+    pub(crate) conditions: Conditions,
+    pub(crate) reservation: Reservation,
+}
+
+pub(crate) enum NewBody {
+    Inline(Bytes),
+    File(FileBody),
+}
+
+/// What became of a change that was not refused.
+pub(crate) enum Committed {
+    /// It is durable.
+    Made(Arc<ObjectMeta>),
+    /// The object has a higher level than the new version, which must first do what that level
+    /// asks for. Nothing was changed.
+    Higher(Level, Box<Put>),
+}
+
+impl Committed {
+    /// The metadata after a change that is not a put, which is made or refused.
+    pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
+        match self {
+            Self::Made(meta) => Ok(meta),
+            Self::Higher(..) => Err(Error::new(ErrorKind::Internal, "a level stood in the way")),
+        }
+    }
+}
+
+pub(super) type Answer = Result<Committed, Error>;
+
+#[allow(clippy::large_enum_variant)] // nearly every request is one of the large ones
+pub(super) enum Request {
+    Make {
+        change: Change,
+        answer: oneshot::Sender<Answer>,
+    },
+    /// Look whether a broken journal works again, or whether to stop.
+    Wake,
+}
+
+/// Where changes go.
+#[derive(Clone, Debug)]
+pub(crate) struct WriterHandle {
+    queue: mpsc::Sender<Request>,
+    stop: Arc<AtomicBool>,
+}
+
+impl WriterHandle {
+    /// A handle, and the queue that a writer takes its changes from.
+    pub(crate) fn new() -> (Self, Queue) {
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let stop = Arc::<AtomicBool>::default();
+        (Self { queue, stop: Arc::clone(&stop) }, Queue { requests, stop })
+    }
+
+    /// Makes a change durable. When the future is dropped before the change was taken from its
+    /// hands nothing happens, after that the change happens all the same.
+    pub(crate) async fn commit(&self, change: Change) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Request::Make { change, answer }).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
+
+    /// Has the writer end after what is in its hands. Does not block.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the writer look around. Does not block: when the queue is full it is awake.
+    pub(crate) fn wake(&self) {
+        let _ = self.queue.try_send(Request::Wake);
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Stopping, "this node is stopping; ask another, or start it again")
+}
+
+/// Where the writer takes changes from.
+pub(crate) struct Queue {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) stop: Arc<AtomicBool>,
+}
