@@ -266,7 +266,7 @@ impl Places {
 
 /// Opens the journal, and refuses one that has lost batches it once had.
 fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark), Error> {
-    let path = dirs.state.join("journal");
+    let path = dirs.journal();
     let failed = |e: std::io::Error| damaged(e.into());
     let mark = journal::Mark::open(&dirs.state).map_err(failed)?;
     let copy = journal::LogCopy::make(&path).map_err(failed)?;

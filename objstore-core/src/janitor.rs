@@ -192,13 +192,12 @@ impl Janitor {
     fn reclaim(&self, rooms: &Rooms, pause: &mut Pause) {
         let dead = self.shared.dead_inline.load(Ordering::Relaxed);
         let live = rooms.live_inline.load(Ordering::Relaxed);
-        let worth = if rooms.usage.is_tight() {
-            RECLAIM_TIGHT.max(live / 64)
-        } else {
-            RECLAIM_FROM.max(live / 4)
-        };
+        let tight = rooms.usage.is_tight();
+        // A full log goes only when all that it holds has been written to tables.
+        let log_is_full = tight && rooms.store.log_headroom() == 0;
+        let worth = if tight { RECLAIM_TIGHT.max(live / 64) } else { RECLAIM_FROM.max(live / 4) };
         let began = rooms.clock.monotonic();
-        if dead < worth || began < pause.until {
+        if (dead < worth && !log_is_full) || began < pause.until {
             return;
         }
         let reclaimed = rooms.store.reclaim();
@@ -223,6 +222,7 @@ fn measure(rooms: &Rooms) -> bool {
     let unflushed = rooms.store.unflushed_bytes();
     let journal = rooms.store.physical_bytes().saturating_add(unflushed);
     rooms.usage.journal_measured(journal, seen);
+    rooms.usage.set_log_headroom(rooms.store.log_headroom());
     let files_seen = rooms.usage.files_growth();
     if let Ok(space) = rooms.disk.space() {
         let floor = (space.total / FLOOR_SHARE).min(FLOOR_MAX);

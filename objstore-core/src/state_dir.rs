@@ -15,6 +15,7 @@ use crate::settings::Settings;
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "lock";
+const JOURNAL: &str = "journal";
 /// The remote of a node that was not given another.
 const EMBEDDED: &str = "embedded";
 
@@ -61,6 +62,12 @@ impl StateDir {
         new_node_id: bool,
     ) -> Result<Self, Error> {
         let (state, state_lock) = lock(&settings.state_dir, "state", "--state-dir")?;
+        if settings.files_dir.canonicalize().is_ok_and(|files| files == state) {
+            return Err(configuration(format!(
+                "{} is given for both --state-dir and --files-dir; give two directories",
+                state.display()
+            )));
+        }
         let (files, files_lock) = lock(&settings.files_dir, "files", "--files-dir")?;
         let remote = match &settings.remote_dir {
             Some(dir) => absolute(dir)?,
@@ -112,8 +119,30 @@ impl StateDir {
                 .write(&state)?;
         }
         let files_known = old_files.is_some_and(|id| id.node == node.to_string());
+        if files_known && !state.join(JOURNAL).exists() {
+            return Err(configuration(format!(
+                "{} has no journal any more; restore it from a backup, or start with other directories",
+                state.display()
+            )));
+        }
+        // A disk that is not mounted must not pass for an empty remote.
+        if files_known && Identity::read(&remote)?.is_none() {
+            return Err(configuration(format!(
+                "{} is not the remote directory that this node made; is its disk mounted?",
+                remote.display()
+            )));
+        }
         make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
+        if Identity::read(&remote)?.is_none() {
+            Identity { format: FORMAT, node: node.to_string(), remote: None, former: None }
+                .write(&remote)?;
+        }
         Ok(Self { node, state, files, remote, files_known, locks: [state_lock, files_lock] })
+    }
+
+    /// Where the journal is.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.state.join(JOURNAL)
     }
 
     /// Makes the files directory this node's, once it is clear that no other was meant: a

@@ -17,6 +17,9 @@ pub(crate) struct Usage {
     journal: AtomicU64,
     /// What the journal may have grown by since.
     journal_growth: AtomicU64,
+    /// What the journal's log may yet grow by. Kept free of bodies, for a log does not shrink when
+    /// what is in it is deleted.
+    log_headroom: AtomicU64,
     /// Body files with a record.
     files: AtomicU64,
     /// What body files have taken of the disk since it was last measured.
@@ -56,7 +59,20 @@ impl Usage {
 
     /// Physical bytes: journal, bodies, and what is being received.
     pub(crate) fn physical(&self) -> u64 {
-        [&self.journal, &self.journal_growth, &self.files, &self.garbage, &self.reserved]
+        // What the journal took on is written twice, to the log and to a table.
+        self.bodies().saturating_add(self.journal_growth().saturating_mul(2))
+    }
+
+    /// What counts against the quota: the log as it will be when it is full, not as it is.
+    fn committed(&self) -> u64 {
+        let growth = self.journal_growth();
+        let log = self.log_headroom.load(Ordering::Relaxed).max(growth);
+        self.bodies().saturating_add(growth).saturating_add(log)
+    }
+
+    /// All but what the journal took on since it was measured.
+    fn bodies(&self) -> u64 {
+        [&self.journal, &self.files, &self.garbage, &self.reserved]
             .iter()
             .map(|part| part.load(Ordering::Relaxed))
             .fold(self.reserve, u64::saturating_add)
@@ -67,6 +83,11 @@ impl Usage {
         let mut reservation = Reservation { usage: Arc::clone(self), bytes: 0 };
         reservation.grow_to(bytes)?;
         Ok(reservation)
+    }
+
+    /// Whether the disk had less free than puts leave alone, when last looked.
+    pub(crate) fn is_disk_low(&self) -> bool {
+        self.disk_free.load(Ordering::Relaxed) <= self.floor.load(Ordering::Relaxed)
     }
 
     /// Whether the disk has this much free, and as much as puts leave alone twice over.
@@ -83,7 +104,7 @@ impl Usage {
         self.disk_full.load(Ordering::Relaxed)
             || self.disk_free.load(Ordering::Relaxed)
                 < self.floor.load(Ordering::Relaxed).saturating_mul(2)
-            || self.max.is_some_and(|max| self.physical() > max / 10 * 8)
+            || self.max.is_some_and(|max| self.committed() > max / 10 * 8)
     }
 
     /// The error that a failed write or sync becomes; a full disk stops further puts.
@@ -124,15 +145,19 @@ impl Usage {
         )
     }
 
-    /// The journal took on a value of this size; it is written twice, to the log and to a table.
+    /// The journal took on a value of this size.
     pub(crate) fn journal_grew(&self, bytes: u64) {
-        self.journal_growth.fetch_add(bytes.saturating_mul(2), Ordering::Relaxed);
+        self.journal_growth.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Replaces the estimate by a measurement that began when the growth was `seen`.
     pub(crate) fn journal_measured(&self, bytes: u64, seen: u64) {
         self.journal.store(bytes, Ordering::Relaxed);
         self.journal_growth.fetch_sub(seen, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_log_headroom(&self, bytes: u64) {
+        self.log_headroom.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn journal_growth(&self) -> u64 {
@@ -176,7 +201,7 @@ impl Reservation {
         let usage = &self.usage;
         let _gate = usage.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = usage.max
-            && usage.physical().saturating_add(more) > max
+            && usage.committed().saturating_add(more) > max
         {
             return Err(Error::new(
                 ErrorKind::StorageFull,
@@ -191,7 +216,7 @@ impl Reservation {
         let reserved = usage
             .reserved
             .load(Ordering::Relaxed)
-            .saturating_add(usage.journal_growth())
+            .saturating_add(usage.journal_growth().saturating_mul(2))
             .saturating_add(usage.files_growth());
         if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
             return Err(disk_full());

@@ -35,7 +35,7 @@ fn conforms(
                 }
             }
         }
-        store.commit(batch).unwrap();
+        store.commit(&batch).unwrap();
         between(store);
     }
     for space in Space::ALL {

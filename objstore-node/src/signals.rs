@@ -7,6 +7,9 @@ use crate::failure::Failure;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Never waited for: that it is listened to makes a write beyond a file size limit an error,
+    /// where it would end the process.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -17,6 +20,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

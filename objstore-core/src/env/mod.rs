@@ -15,7 +15,7 @@ pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace};
 pub use entropy::{Entropy, OsEntropy};
 pub use real_disk::DirectoryDisk;
-pub(crate) use real_disk::{directory_bytes, make_private_dir, sync_directory};
+pub(crate) use real_disk::{directory_bytes, file_bytes, make_private_dir, sync_directory};
 
 use crate::journal::JournalStore;
 

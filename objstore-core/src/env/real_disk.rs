@@ -201,3 +201,10 @@ pub(crate) fn directory_bytes(path: &Path) -> u64 {
     }
     total
 }
+
+/// Bytes on the disk of the files in a directory whose names end so.
+pub(crate) fn file_bytes(path: &Path, extension: &str) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let files = entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == extension));
+    files.filter_map(|e| e.metadata().ok()).map(|meta| meta.blocks().saturating_mul(512)).sum()
+}

@@ -27,10 +27,12 @@ const BUFFER: usize = 512 * 1024;
 const FIELDS_MAX: usize = 100;
 /// After an answer that ends a connection, what still comes is read away for this long, so that
 /// the answer is not lost in a reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024 * 1024;
 /// Pause after a failed accept: no descriptors are left, and the backlog will not go away.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after one was refused for want of descriptors.
+const REFUSE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A server of the public HTTP API on one listener. Stops when told to or dropped: stopping lets
 /// running requests end, dropping cuts them.
@@ -88,6 +90,8 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
     let settings = Arc::new(service.node().inner.settings.http.clone());
     let room = Arc::new(Semaphore::new(settings.max_connections.max(1)));
     let mut connections = JoinSet::new();
+    let mut spare = spare_descriptor();
+    let mut refusing = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -98,11 +102,23 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection; is the limit of open files reached?");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if !refusing {
+                    tracing::warn!(%error, "connections are refused; is the limit of open files reached?");
+                }
+                refusing = true;
+                // The spare descriptor is lent to the one who waits, to be told.
+                drop(spare.take());
+                if let Ok(Ok((stream, _))) =
+                    tokio::time::timeout(ACCEPT_PAUSE, listener.accept()).await
+                {
+                    let _ = stream.try_write(too_many().as_bytes());
+                }
+                spare = spare_descriptor();
+                tokio::time::sleep(REFUSE_PAUSE).await;
                 continue;
             }
         };
+        refusing = false;
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
             // The socket's buffer takes these few bytes; a client that does not read them loses.
             let _ = stream.try_write(too_many().as_bytes());
@@ -117,6 +133,11 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// A descriptor to give up when there is none left to accept with.
+fn spare_descriptor() -> Option<std::net::UdpSocket> {
+    std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).ok()
 }
 
 /// What a connection beyond the limit is told, without a look at its request.
@@ -166,7 +187,7 @@ async fn serve(
 async fn linger(mut stream: TcpStream) {
     let read_away = async {
         stream.shutdown().await?;
-        let mut buffer = vec![0; 16 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match stream.read(&mut buffer).await? {

@@ -203,7 +203,7 @@ impl PublicService {
             Route::Stats => Ok(answer::json(&node.stats())),
             Route::Health => Ok(answer::text("ok\n")),
             Route::Ready => Ok(status::ready(node)),
-            Route::Metrics => status::metrics(shared.render_metrics.as_deref()),
+            Route::Metrics => status::metrics(node, shared.render_metrics.as_deref()),
         }
     }
 }

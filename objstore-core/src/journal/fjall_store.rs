@@ -7,7 +7,7 @@ use fjall::config::{CompressionPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::store::{Batch, JournalStore, Space, StoreError};
-use crate::env::directory_bytes;
+use crate::env::{directory_bytes, file_bytes};
 
 /// A memtable of small bodies is flushed at this size, so that a restart replays little.
 const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
@@ -246,13 +246,13 @@ impl JournalStore for FjallJournal {
         range.take(limit).map(pair).collect()
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let open = self.current()?;
         let mut writes = open.db.batch().durability(Some(PersistMode::SyncData));
-        for (space, key, value) in batch.changes {
+        for (space, key, value) in &batch.changes {
             match value {
-                Some(value) => writes.insert(open.space(space), key, value),
-                None => writes.remove(open.space(space), key),
+                Some(value) => writes.insert(open.space(*space), key.clone(), value.clone()),
+                None => writes.remove(open.space(*space), key.clone()),
             }
         }
         open.wait_for_flushes()?;
@@ -261,6 +261,10 @@ impl JournalStore for FjallJournal {
 
     fn physical_bytes(&self) -> u64 {
         directory_bytes(&self.path)
+    }
+
+    fn log_headroom(&self) -> u64 {
+        LOG_BYTES.saturating_sub(file_bytes(&self.path, "jnl"))
     }
 
     fn unflushed_bytes(&self) -> u64 {
@@ -319,6 +323,7 @@ fn open_error(error: fjall::Error) -> StoreError {
 fn store_error(error: fjall::Error) -> StoreError {
     match error {
         fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => io.into(),
+        fjall::Error::Poisoned => StoreError::Refused,
         fjall::Error::JournalRecovery(e) => StoreError::Damaged(format!("{e:?}")),
         fjall::Error::InvalidTrailer
         | fjall::Error::InvalidTag(_)

@@ -68,7 +68,7 @@ impl JournalStore for MemoryJournal {
         Ok(pairs.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut images = self.images();
         if images.closed {
             return Err(StoreError::Closed);
@@ -102,6 +102,10 @@ impl JournalStore for MemoryJournal {
     }
 
     fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+
+    fn log_headroom(&self) -> u64 {
         0
     }
 

@@ -65,13 +65,16 @@ pub trait JournalStore: Send + Sync + Debug {
     /// # Errors
     /// [`StoreError`]; whether the batch is there is then unknown until [`reopen`](Self::reopen)
     /// has succeeded.
-    fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Bytes on disk.
     fn physical_bytes(&self) -> u64;
 
     /// Bytes of changes that are durable in a log and have yet to be written to their place.
     fn unflushed_bytes(&self) -> u64;
+
+    /// Bytes that the log may yet grow by before it starts anew.
+    fn log_headroom(&self) -> u64;
 
     /// Gives space of removed values back to the disk.
     ///
@@ -99,6 +102,9 @@ pub enum StoreError {
     /// The operating system refused a read, write or sync.
     #[error("the disk failed")]
     Io(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store failed before, and nothing of this batch was written.
+    #[error("the store has failed before and must be reopened")]
+    Refused,
     /// What is on disk is not what was written.
     #[error("the journal is damaged: {0}")]
     Damaged(String),

@@ -315,7 +315,12 @@ impl Writer {
             }
             self.counters.batches += 1;
             pending.batch.put(Space::Meta, COUNTERS_KEY, encode(&self.counters));
-            if let Err(error) = self.store.commit(std::mem::take(&mut pending.batch)) {
+            let batch = std::mem::take(&mut pending.batch);
+            let committed = match self.store.commit(&batch) {
+                Err(StoreError::Refused) => self.commit_again(&batch),
+                other => other,
+            };
+            if let Err(error) = committed {
                 return self.failed(error, pending);
             }
             if let Some(mark) = &self.mark {
@@ -345,9 +350,25 @@ impl Writer {
         }
     }
 
+    /// The journal failed in the background, and took nothing of the batch: once it is open again
+    /// the batch is as good as new.
+    fn commit_again(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        tracing::warn!("the journal failed in the background; it will be reopened");
+        if self.usage.is_disk_low()
+            && let Some(reserve) = &self.reserve
+        {
+            reserve.release();
+        }
+        let counters = self.counters;
+        self.try_reopen()?;
+        self.tier.clear();
+        self.counters = counters;
+        self.store.commit(batch)
+    }
+
     /// Answers everyone with "unknown", and takes no more changes until the journal is reopened.
     fn failed(&mut self, error: StoreError, pending: Pending) {
-        let full = matches!(error, StoreError::Full(_));
+        let full = matches!(error, StoreError::Full(_)) || self.usage.is_disk_low();
         tracing::error!(%error, source = ?std::error::Error::source(&error), "the journal could not be written; it will be reopened");
         if full {
             self.usage.set_disk_full();

@@ -36,10 +36,7 @@ impl Counts {
     pub(crate) fn corrupt(&self, id: ObjectId) -> Error {
         self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
         tracing::error!(%id, "the body of this object is damaged on this node; it is left where it is");
-        Error::new(
-            ErrorKind::Corrupt,
-            "the body is damaged on this node and no other copy was found; put it again",
-        )
+        Error::new(ErrorKind::Corrupt, "the body is damaged on this node; put it again")
     }
 
     pub(crate) fn read_error(&self, id: ObjectId, error: ReadError) -> Error {
