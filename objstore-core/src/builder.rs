@@ -272,14 +272,7 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
     let copy = journal::LogCopy::make(&path).map_err(failed)?;
     let opened = FjallJournal::open(&path).and_then(|store| {
         let counters = Writer::load_counters(&store)?;
-        let (durable, found) = (mark.read(), counters.batches);
-        if found < durable {
-            store.close();
-            return Err(StoreError::Damaged(format!(
-                "{} held {durable} batches and reads back as {found}",
-                path.display()
-            )));
-        }
+        mark.check(counters.batches).inspect_err(|_| store.close())?;
         Ok((store, counters))
     });
     let (store, counters) = match (opened, &copy) {

@@ -26,8 +26,18 @@ impl Mark {
         Ok(Self { file })
     }
 
+    /// Refuses a journal in which fewer batches were found than were durable.
+    pub(crate) fn check(&self, found: u64) -> Result<(), StoreError> {
+        match self.read() {
+            durable if found < durable => Err(StoreError::Damaged(format!(
+                "it held {durable} batches and reads back as {found}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The number last written; 0 when there is none or it is damaged, for then it says nothing.
-    pub(crate) fn read(&self) -> u64 {
+    fn read(&self) -> u64 {
         let mut bytes = [0u8; 12];
         if self.file.read_exact_at(&mut bytes, 0).is_err() {
             return 0;

@@ -423,12 +423,8 @@ impl Writer {
     fn try_reopen(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
         let counters = Self::load_counters(self.store.as_ref())?;
-        let durable = self.mark.as_ref().map_or(0, Mark::read);
-        if counters.batches < durable {
-            return Err(StoreError::Damaged(format!(
-                "the journal held {durable} batches and reads back as {}",
-                counters.batches
-            )));
+        if let Some(mark) = &self.mark {
+            mark.check(counters.batches)?;
         }
         self.counters = counters;
         // The failed batch may have been durable, and taken notes with it that were not.
