@@ -128,6 +128,27 @@ async fn what_is_planted_in_place_of_a_body_is_not_followed() {
 /// nothing.
 #[tokio::test]
 async fn a_damaged_journal_never_forgets_silently() {
+    let (dir, ids, log) = small_journal().await;
+    damage_each_byte(dir.path(), &ids, &log).await;
+}
+
+/// The same of a log that is no longer written to, as a busy node leaves them when it is killed.
+/// The newest log is whole here, so that nothing is missing at its end.
+#[tokio::test]
+async fn a_damaged_older_log_never_forgets_silently() {
+    let (dir, ids, log) = small_journal().await;
+    let all = std::fs::read(&log).unwrap();
+    // Behind the end of a batch another begins.
+    let last = all.windows(5).rposition(|bytes| bytes == b"FJL\x03\x01").unwrap() + 4;
+    let newest = log.with_file_name("1.jnl");
+    assert!(log != newest);
+    std::fs::write(&newest, &all[last..]).unwrap();
+    std::fs::write(&log, [&all[..last], &vec![0; all.len() - last]].concat()).unwrap();
+    damage_each_byte(dir.path(), &ids, &log).await;
+}
+
+/// A stopped node with six small objects, and its log.
+async fn small_journal() -> (tempfile::TempDir, Vec<ObjectId>, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let node = builder(dir.path()).start().await.unwrap();
     let ids: Vec<_> = (0..6).map(|_| node.new_id()).collect();
@@ -141,35 +162,37 @@ async fn a_damaged_journal_never_forgets_silently() {
         .map(|f| f.unwrap().path())
         .find(|f| f.extension().is_some_and(|e| e == "jnl"))
         .unwrap();
-    let original = std::fs::read(&log).unwrap();
+    (dir, ids, log)
+}
+
+fn copied(from: &Path, to: &Path) {
+    let mut cp = std::process::Command::new("cp");
+    assert!(cp.args(["-a", "--sparse=always"]).arg(from).arg(to).status().unwrap().success());
+}
+
+/// Starts the node with each 13th byte of the log changed, one at a time.
+async fn damage_each_byte(dir: &Path, ids: &[ObjectId], log: &Path) {
+    let original = std::fs::read(log).unwrap();
     let written = original.iter().rposition(|b| *b != 0).unwrap() + 1;
     assert!(written > 1000);
     let pristine = tempfile::tempdir().unwrap();
-    let copied = |from: &Path, to: &Path| {
-        let status = std::process::Command::new("cp")
-            .args(["-a", "--sparse=always"])
-            .arg(from)
-            .arg(to)
-            .status();
-        assert!(status.unwrap().success());
-    };
-    copied(&dir.path().join("state"), pristine.path());
+    copied(&dir.join("state"), pristine.path());
     let (mut refused, mut served) = (0, 0);
     for offset in (0..written).step_by(13) {
-        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
-        copied(&pristine.path().join("state"), dir.path());
+        std::fs::remove_dir_all(dir.join("state")).unwrap();
+        copied(&pristine.path().join("state"), dir);
         let set = |byte: u8| {
-            let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+            let file = std::fs::OpenOptions::new().write(true).open(log).unwrap();
             file.write_all_at(&[byte], offset as u64).unwrap();
         };
         set(original[offset] ^ 0x41);
-        match builder(dir.path()).start().await {
+        match builder(dir).start().await {
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "offset {offset}: {error:?}");
                 refused += 1;
                 // Refusing changed nothing: undone, the damage is gone.
                 set(original[offset]);
-                let log_now = std::fs::read(&log).unwrap();
+                let log_now = std::fs::read(log).unwrap();
                 assert!(
                     log_now[..written] == original[..written],
                     "the log was changed, offset {offset}"
@@ -188,4 +211,11 @@ async fn a_damaged_journal_never_forgets_silently() {
         }
     }
     assert!(refused > served, "{refused} refused, {served} served");
+    // Whole, it opens, and holds everything.
+    std::fs::remove_dir_all(dir.join("state")).unwrap();
+    copied(&pristine.path().join("state"), dir);
+    let node = builder(dir).start().await.unwrap();
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(read(&node, *id).await.unwrap(), pattern(40 + n, n));
+    }
 }

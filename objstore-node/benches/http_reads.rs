@@ -29,9 +29,10 @@ struct Case {
     connections: usize,
 }
 
-const CASES: [Case; 2] = [
+const CASES: [Case; 3] = [
     Case { name: "4 KiB", size: 4 << 10, objects: 1000, connections: 32 },
-    Case { name: "1 MiB", size: 1 << 20, objects: 32, connections: 8 },
+    Case { name: "1 MiB", size: 1 << 20, objects: 1, connections: 8 },
+    Case { name: "1 MiB of 32 objects", size: 1 << 20, objects: 32, connections: 8 },
 ];
 
 struct Tier {
@@ -70,8 +71,8 @@ fn main() {
                 case.name, tier.name, cpu.median, cpu.min, cpu.max, rate.median
             );
             println!(
-                "{{\"bench\":\"http_reads\",\"bytes\":{},\"tier\":\"{}\",\"connections\":{},\"cpu_us\":{cpu:.2},\"per_second\":{rate:.0}}}",
-                case.size, tier.name, case.connections
+                "{{\"bench\":\"http_reads\",\"bytes\":{},\"objects\":{},\"tier\":\"{}\",\"connections\":{},\"cpu_us\":{cpu:.2},\"per_second\":{rate:.0}}}",
+                case.size, case.objects, tier.name, case.connections
             );
         }
     }

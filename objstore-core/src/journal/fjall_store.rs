@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::config::{CompressionPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
@@ -18,6 +19,12 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// With two or more, fjall 3.1 keeps one free for flushes by having it put compactions back into the
 /// queue again and again while another compacts: a third of the CPU of sustained puts.
 const WORKERS: usize = 1;
+/// A level's tables, and how many flushes a tree takes before it merges them. fjall's own figures, 64
+/// MiB and 4, suit trees whose values lie inside; here bodies lie outside and a tree of a million
+/// objects is 250 MiB, of which every fourth flush would rewrite the most: 61 to 69 µs of CPU for
+/// each of a minute's 4 KiB puts, with these 55 to 58.
+const TABLE_BYTES: u64 = 8 * 1024 * 1024;
+const FLUSHES_MERGED: u8 = 8;
 /// Bodies from this size on lie in blob files of their own, outside the tree's compactions.
 const SEPARATE_FROM: u32 = 512;
 /// A blob file is rewritten once a fifth of it is dead.
@@ -55,10 +62,14 @@ struct Open {
 impl Open {
     fn at(path: &Path) -> Result<Self, StoreError> {
         let db = Self::database(path).map_err(open_error)?;
+        let levels = Leveled::default()
+            .with_l0_threshold(FLUSHES_MERGED)
+            .with_table_target_size(TABLE_BYTES);
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
                 .manual_journal_persist(true)
+                .compaction_strategy(Arc::new(levels.clone()))
                 .index_block_pinning_policy(PinningPolicy::disabled())
                 .filter_block_pinning_policy(PinningPolicy::disabled())
                 .data_block_compression_policy(CompressionPolicy::disabled())
@@ -88,6 +99,7 @@ impl Open {
     /// As [`at`](Self::at), for directories that may be damaged.
     fn checked(path: &Path) -> Result<Self, StoreError> {
         super::manifest::verify(path)?;
+        super::sealed_log::verify(path)?;
         // fjall 3.1 asserts, instead of failing, when a length in its log does not add up.
         std::panic::catch_unwind(|| Self::at(path))
             .unwrap_or_else(|_| Err(StoreError::Damaged("its log does not add up".to_owned())))

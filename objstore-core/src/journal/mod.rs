@@ -9,6 +9,7 @@ mod mark;
 mod memory_store;
 mod merge;
 mod record;
+mod sealed_log;
 mod stamp;
 mod store;
 mod writer;
