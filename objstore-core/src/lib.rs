@@ -54,7 +54,7 @@ pub mod journal;
 mod memory;
 mod node;
 mod ops;
-mod remote;
+pub mod remote;
 mod reserve;
 mod settings;
 mod state_dir;

@@ -1,5 +1,16 @@
-//! The bucket behind a node. In this release: a directory of the node's own.
+//! The bucket behind a node.
+//!
+//! [`RemoteStore`] is what a node wants of it. In this release a node still writes levels 1 and 2
+//! to a directory of its own.
 
 mod dir;
+mod error;
+mod store;
 
 pub(crate) use dir::DirRemote;
+pub use error::{RemoteError, RemoteErrorKind};
+pub use store::{
+    METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
+    RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
+    RemoteStore, RemoteUpload,
+};
