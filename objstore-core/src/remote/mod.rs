@@ -5,10 +5,13 @@
 
 mod dir;
 mod error;
+mod retry;
 mod store;
 
 pub(crate) use dir::DirRemote;
 pub use error::{RemoteError, RemoteErrorKind};
+#[allow(unused_imports)] // for what comes next
+pub(crate) use retry::Retry;
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
