@@ -3,12 +3,15 @@
 //! [`RemoteStore`] is what a node wants of it. In this release a node still writes levels 1 and 2
 //! to a directory of its own.
 
-mod dir;
 mod error;
+mod memory;
+mod own_dir;
+mod rules;
 mod store;
 
-pub(crate) use dir::DirRemote;
 pub use error::{RemoteError, RemoteErrorKind};
+pub use memory::MemoryRemote;
+pub(crate) use own_dir::DirRemote;
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
