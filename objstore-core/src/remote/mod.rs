@@ -3,12 +3,17 @@
 //! [`RemoteStore`] is what a node wants of it. In this release a node still writes levels 1 and 2
 //! to a directory of its own.
 
+mod dir;
+mod dir_file;
+mod dir_names;
+mod dir_place;
 mod error;
 mod memory;
 mod own_dir;
 mod rules;
 mod store;
 
+pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use memory::MemoryRemote;
 pub(crate) use own_dir::DirRemote;

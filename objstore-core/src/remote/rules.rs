@@ -22,6 +22,20 @@ pub(super) fn md5(bytes: &[u8]) -> Md5Sum {
     Md5::digest(bytes).into()
 }
 
+/// The digest of what comes in pieces.
+#[derive(Default)]
+pub(super) struct Md5Sums(Md5);
+
+impl Md5Sums {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn finish(self) -> Md5Sum {
+        self.0.finalize().into()
+    }
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
