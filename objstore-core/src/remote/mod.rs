@@ -4,12 +4,20 @@
 //! to a directory of its own.
 
 mod dir;
+mod dir_file;
+mod dir_names;
+mod dir_place;
 mod error;
+mod memory;
+mod own_dir;
 mod retry;
+mod rules;
 mod store;
 
-pub(crate) use dir::DirRemote;
+pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
+pub use memory::MemoryRemote;
+pub(crate) use own_dir::DirRemote;
 #[allow(unused_imports)] // for what comes next
 pub(crate) use retry::Retry;
 pub use store::{
