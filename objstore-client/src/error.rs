@@ -33,6 +33,8 @@ pub enum ErrorKind {
     InvalidRequest,
     /// 400: not a ULID of the years 2010 to 2100.
     InvalidId,
+    /// 400: not a key of a bucket: empty, over 1,024 bytes, or with a NUL or dot segments.
+    InvalidKey,
     /// 400: the name is too long, not UTF-8, or has control characters.
     InvalidName,
     /// 400: a level other than 0, 1, 2.
@@ -49,6 +51,8 @@ pub enum ErrorKind {
     NotFound,
     /// 404: the object has been deleted; [`Error::meta`] has its tombstone.
     Deleted,
+    /// 404: the object is known, and its body is nowhere any more.
+    BodyLost,
     /// 404: there is no such route.
     NoSuchRoute,
     /// 405: the route does not take this method.
@@ -73,6 +77,8 @@ pub enum ErrorKind {
     NotImplemented,
     /// 502: the body here is damaged and no other copy was found. Other objects are unaffected.
     Corrupt,
+    /// 502: the bucket refuses this, and will again; [`Error`]'s source and the node's log say why.
+    RemoteRefused,
     /// 503: as much is going on as this node takes. Retry later.
     Busy,
     /// 503: the node is stopping or has stopped. Ask another.
@@ -95,6 +101,7 @@ impl ErrorKind {
         Self::NotModified,
         Self::InvalidRequest,
         Self::InvalidId,
+        Self::InvalidKey,
         Self::InvalidName,
         Self::InvalidLevel,
         Self::InvalidUserMeta,
@@ -103,6 +110,7 @@ impl ErrorKind {
         Self::Forbidden,
         Self::NotFound,
         Self::Deleted,
+        Self::BodyLost,
         Self::NoSuchRoute,
         Self::MethodNotAllowed,
         Self::Timeout,
@@ -115,6 +123,7 @@ impl ErrorKind {
         Self::Internal,
         Self::NotImplemented,
         Self::Corrupt,
+        Self::RemoteRefused,
         Self::Busy,
         Self::Stopping,
         Self::Unavailable,
@@ -128,6 +137,7 @@ impl ErrorKind {
             Self::NotModified => (304, "not-modified"),
             Self::InvalidRequest => (400, "invalid-request"),
             Self::InvalidId => (400, "invalid-id"),
+            Self::InvalidKey => (400, "invalid-key"),
             Self::InvalidName => (400, "invalid-name"),
             Self::InvalidLevel => (400, "invalid-level"),
             Self::InvalidUserMeta => (400, "invalid-user-meta"),
@@ -136,6 +146,7 @@ impl ErrorKind {
             Self::Forbidden => (403, "forbidden"),
             Self::NotFound => (404, "not-found"),
             Self::Deleted => (404, "deleted"),
+            Self::BodyLost => (404, "body-lost"),
             Self::NoSuchRoute => (404, "no-such-route"),
             Self::MethodNotAllowed => (405, "method-not-allowed"),
             Self::Timeout => (408, "timeout"),
@@ -148,6 +159,7 @@ impl ErrorKind {
             Self::Internal => (500, "internal"),
             Self::NotImplemented => (501, "not-implemented"),
             Self::Corrupt => (502, "corrupt"),
+            Self::RemoteRefused => (502, "remote-refused"),
             Self::Busy => (503, "busy"),
             Self::Stopping => (503, "stopping"),
             Self::Unavailable => (503, "unavailable"),

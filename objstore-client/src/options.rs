@@ -24,6 +24,21 @@ pub struct PutOptions {
     pub conditions: Conditions,
     /// Digests the body must have, else nothing is stored.
     pub digests: Vec<ExpectedDigest>,
+    /// When a put of level 1 or 2 is acknowledged.
+    pub write: WriteMode,
+}
+
+/// When a change that the remote is to have is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteMode {
+    /// As the node is set.
+    #[default]
+    Default,
+    /// Once the remote has confirmed it; when it does not, nothing is changed.
+    Through,
+    /// Once it is durable on the node, which then sees to it that the remote gets it.
+    Back,
 }
 
 impl PutOptions {
@@ -39,6 +54,13 @@ impl PutOptions {
     #[must_use]
     pub fn level(mut self, level: Level) -> Self {
         self.level = level;
+        self
+    }
+
+    /// Acknowledged then.
+    #[must_use]
+    pub fn write(mut self, write: WriteMode) -> Self {
+        self.write = write;
         self
     }
 
@@ -77,6 +99,10 @@ pub struct GetOptions {
     pub range: Option<ByteRange>,
     /// What must hold for the version read.
     pub conditions: Conditions,
+    /// Look in the remote for an object of which nothing is known here.
+    pub fetch: bool,
+    /// Ask the remote whether what is here of a key is still current.
+    pub no_cache: bool,
 }
 
 impl GetOptions {
@@ -101,6 +127,8 @@ impl GetOptions {
 pub struct DeleteOptions {
     /// What must hold for the current version at the moment the delete is committed.
     pub conditions: Conditions,
+    /// Remove it from the remote too.
+    pub purge: bool,
 }
 
 /// Which objects to list: in order of id, one page.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::Semaphore;
@@ -10,12 +10,12 @@ use crate::cache::Tier;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::janitor::{Janitor, Rooms};
 use crate::journal::{
-    self, FjallJournal, JournalStore, MemoryJournal, NodeId, Space, StampSource, StoreError,
+    self, FjallJournal, Intents, JournalStore, MemoryJournal, NodeId, StampSource, StoreError,
     Writer, WriterHandle,
 };
 use crate::node::{Inner, Node, Threads};
 use crate::ops::{Counts, IdSource};
-use crate::remote::DirRemote;
+use crate::remote::{DirStore, MemoryRemote, RemoteStore, Uploads};
 use crate::reserve::Reserve;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, configuration};
@@ -30,6 +30,7 @@ pub struct Builder {
     env: Env,
     in_memory: bool,
     new_node_id: bool,
+    remote: Option<Arc<dyn RemoteStore>>,
 }
 
 impl Builder {
@@ -54,6 +55,12 @@ impl Builder {
     /// The directory that stands where a bucket would.
     pub fn remote_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.settings.remote_dir = Some(dir.into());
+        self
+    }
+
+    /// The bucket behind the node, instead of a directory or one that the settings name.
+    pub fn remote(mut self, remote: Arc<dyn RemoteStore>) -> Self {
+        self.remote = Some(remote);
         self
     }
 
@@ -116,8 +123,10 @@ impl Builder {
             ));
         }
         let (env, in_memory, new_node_id) = (self.env, self.in_memory, self.new_node_id);
+        let remote = self.remote;
         let blocking = Arc::clone(&env.blocking);
-        env::run(blocking.as_ref(), move || open(settings, env, in_memory, new_node_id)).await?
+        let opening = move || open(settings, env, in_memory, new_node_id, remote);
+        Ok(Node::run(env::run(blocking.as_ref(), opening).await??))
     }
 }
 
@@ -127,18 +136,24 @@ struct Places {
     store: Arc<dyn JournalStore>,
     disk: Arc<dyn Disk>,
     journal_disk: Option<Arc<dyn Disk>>,
-    remote_disk: Arc<dyn Disk>,
+    remote: Arc<dyn RemoteStore>,
     mark: Option<journal::Mark>,
     dirs: Option<StateDir>,
 }
 
-fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Result<Node, Error> {
+fn open(
+    settings: Settings,
+    env: Env,
+    in_memory: bool,
+    new_node_id: bool,
+    remote: Option<Arc<dyn RemoteStore>>,
+) -> Result<Arc<Inner>, Error> {
     let places = if in_memory || (env.disk.is_some() && env.journal.is_some()) {
-        Places::in_memory(&env)
+        Places::in_memory(&env, remote)
     } else {
-        Places::on_disk(&settings, &env, new_node_id)?
+        Places::on_disk(&settings, &env, new_node_id, remote)?
     };
-    let Places { node_id, store, disk, journal_disk, remote_disk, mark, dirs } = places;
+    let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
 
     let counters = Writer::load_counters(store.as_ref()).map_err(damaged)?;
     let (janitor, waiting) = Janitor::new();
@@ -150,8 +165,8 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     if cleaned > 0 {
         tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
     }
-    let remote = DirRemote::new(remote_disk, Arc::clone(&env.entropy), Arc::clone(&env.blocking));
-    remote.recover().map_err(|e| damaged(e.into()))?;
+    let intents = Intents::load(store.as_ref()).map_err(damaged)?;
+    let uploads = Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic());
 
     janitor.started(counters.inline_bytes);
     let reserve = match (&dirs, journal_disk.as_ref().map(|disk| disk.space())) {
@@ -204,47 +219,54 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
 
-    Ok(Node {
-        inner: Arc::new(Inner {
-            started: env.clock.monotonic(),
-            ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
-            uploads: Semaphore::new(settings.max_uploads.max(1)),
-            counts: Arc::new(Counts::default()),
-            buffers: Arc::default(),
-            phase: AtomicU8::default(),
-            settings,
-            env,
-            node_id,
-            store,
-            files,
-            tier,
-            stamps,
-            usage,
-            shared,
-            remote,
-            threads,
-            _dirs: dirs,
-        }),
-    })
+    Ok(Arc::new(Inner {
+        started: env.clock.monotonic(),
+        ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
+        receiving: Semaphore::new(settings.max_uploads.max(1)),
+        uploads: Arc::new(uploads),
+        counts: Arc::new(Counts::default()),
+        buffers: Arc::default(),
+        phase: AtomicU8::default(),
+        settings,
+        env,
+        node_id,
+        store,
+        files,
+        tier,
+        stamps,
+        usage,
+        shared,
+        remote,
+        threads,
+        dirs: Mutex::new(dirs),
+    }))
 }
 
 impl Places {
-    fn in_memory(env: &Env) -> Self {
+    fn in_memory(env: &Env, remote: Option<Arc<dyn RemoteStore>>) -> Self {
+        let remote = remote
+            .unwrap_or_else(|| Arc::new(MemoryRemote::with_clock("node", Arc::clone(&env.clock))));
         let ms = env.clock.wall_nanos() / 1_000_000;
         Self {
             node_id: NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48)),
             store: env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default())),
             disk: env.disk.clone().unwrap_or_else(|| Arc::new(MemoryDisk::default())),
             journal_disk: None,
-            remote_disk: Arc::new(MemoryDisk::default()),
+            remote,
             mark: None,
             dirs: None,
         }
     }
 
-    fn on_disk(settings: &Settings, env: &Env, new_node_id: bool) -> Result<Self, Error> {
+    fn on_disk(
+        settings: &Settings,
+        env: &Env,
+        new_node_id: bool,
+        remote: Option<Arc<dyn RemoteStore>>,
+    ) -> Result<Self, Error> {
         let now_ms = env.clock.wall_nanos() / 1_000_000;
-        let dirs = StateDir::open(settings, env.entropy.as_ref(), now_ms, new_node_id)?;
+        let bucket = remote.as_ref().map(|remote| remote.identity());
+        let dirs = StateDir::open(settings, bucket, env.entropy.as_ref(), now_ms, new_node_id)?;
         let (store, mark) = open_journal(&dirs)?;
         let disk = |path: &std::path::Path| -> Result<Arc<dyn Disk>, Error> {
             let disk = DirectoryDisk::open(path).map_err(|e| {
@@ -252,12 +274,17 @@ impl Places {
             })?;
             Ok(Arc::new(disk))
         };
+        let remote = match (remote, &dirs.remote) {
+            (Some(remote), _) => remote,
+            (None, Some(dir)) => Arc::new(DirStore::new(dir.to_string_lossy(), disk(dir)?, env)),
+            (None, None) => return Err(configuration("no remote was given".to_owned())),
+        };
         Ok(Self {
             node_id: dirs.node,
             store,
             disk: disk(&dirs.files)?,
             journal_disk: Some(disk(&dirs.state)?),
-            remote_disk: disk(&dirs.remote)?,
+            remote,
             mark: Some(mark),
             dirs: Some(dirs),
         })
@@ -292,22 +319,12 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
 
 /// Has the files removed that the journal says are garbage.
 pub(crate) fn sweep(store: &dyn JournalStore, janitor: &Janitor) -> Result<(), StoreError> {
-    const PAGE: usize = 1000;
-    let prefix = journal::garbage_prefix();
-    let mut after = prefix.to_vec();
-    loop {
-        let page = store.scan(Space::Meta, Some(&after), PAGE)?;
-        for (key, _) in &page {
-            match journal::garbage_from_key(key) {
-                Some((id, stamp)) => janitor.remove_file(id, stamp, 0),
-                None => return Ok(()),
-            }
+    journal::each(store, journal::garbage_prefix(), |version, _| {
+        if let Some((id, stamp)) = journal::garbage_version(version) {
+            janitor.remove_file(id, stamp, 0);
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => after = last.to_vec(),
-            _ => return Ok(()),
-        }
-    }
+        Ok(())
+    })
 }
 
 fn damaged(error: StoreError) -> Error {

@@ -43,6 +43,7 @@
 //! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
 //! means, each promise with its test), `docs/formats.md` (what is on the disk).
 
+mod background;
 mod bodies;
 mod builder;
 mod cache;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
+use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
@@ -16,7 +17,7 @@ use crate::journal::{
     Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
 };
 use crate::ops::{Counts, IdSource};
-use crate::remote::DirRemote;
+use crate::remote::{RemoteStore, Uploads};
 use crate::settings::Settings;
 use crate::state_dir::StateDir;
 use crate::usage::Usage;
@@ -30,6 +31,8 @@ use crate::usage::Usage;
 #[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) inner: Arc<Inner>,
+    /// The node stops with the last of these; its background task holds none.
+    handle: Arc<Handle>,
 }
 
 pub(crate) struct Inner {
@@ -44,14 +47,16 @@ pub(crate) struct Inner {
     pub(crate) stamps: Arc<StampSource>,
     pub(crate) usage: Arc<Usage>,
     pub(crate) shared: Arc<WriterShared>,
-    pub(crate) remote: DirRemote,
+    pub(crate) remote: Arc<dyn RemoteStore>,
+    /// What is yet to be done in the remote.
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) ids: IdSource,
-    pub(crate) uploads: Semaphore,
+    pub(crate) receiving: Semaphore,
     pub(crate) phase: AtomicU8,
     pub(crate) threads: Threads,
     /// Unlocked last.
-    pub(crate) _dirs: Option<StateDir>,
+    pub(crate) dirs: Mutex<Option<StateDir>>,
 }
 
 const DRAINING: u8 = 1;
@@ -61,6 +66,14 @@ impl Node {
     /// Starts building a node.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A node with its background task, on the current runtime.
+    pub(crate) fn run(inner: Arc<Inner>) -> Self {
+        let (node, uploads) = (Arc::downgrade(&inner), Arc::clone(&inner.uploads));
+        let task = background::run(node, uploads, Arc::clone(&inner.env.clock));
+        let background = tokio::spawn(task).abort_handle();
+        Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), background }), inner }
     }
 
     /// This node's id: made once and kept in its state directory.
@@ -110,6 +123,7 @@ impl Node {
     pub async fn shutdown(&self) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         inner.phase.store(STOPPED, Ordering::Release);
+        self.handle.background.abort();
         inner.threads.tell();
         env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.threads.join()).await
     }
@@ -137,6 +151,29 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.threads.tell();
         self.threads.join();
+    }
+}
+
+/// What all clones of a [`Node`] share, and nobody else has.
+struct Handle {
+    inner: Arc<Inner>,
+    background: tokio::task::AbortHandle,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.background.abort();
+        // An upload that is being stopped may hold on to the rest for a moment.
+        self.inner.phase.store(STOPPED, Ordering::Release);
+        self.inner.threads.tell();
+        self.inner.threads.join();
+        self.inner.dirs.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub inline_max_bytes: usize,
     /// Puts received at a time; more wait. Default 256.
     pub max_uploads: usize,
+    /// How bodies get to the remote.
+    pub uploads: UploadSettings,
     /// The public HTTP service.
     pub http: HttpSettings,
 }
@@ -48,7 +50,42 @@ impl Default for Settings {
             max_object_bytes: 256 << 30,
             inline_max_bytes: 64 * 1024,
             max_uploads: 256,
+            uploads: UploadSettings::default(),
             http: HttpSettings::default(),
+        }
+    }
+}
+
+/// How bodies of level 1 and 2 get to the remote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct UploadSettings {
+    /// Acknowledge a put of level 1 or 2 with 202 as soon as it is durable here, and store it in
+    /// the remote after that, unless the put says otherwise. Default false.
+    pub write_back: bool,
+    /// Versions that may wait for the remote; puts beyond are told 503. Default 100,000.
+    pub queue_max: usize,
+    /// Waiting versions that are uploaded at a time. Default 16.
+    pub parallel: usize,
+    /// The bytes of a part: a longer body is uploaded in parts of this many, or of as many more as
+    /// it takes to need at most 10,000. 5 to 64 MiB, default 8 MiB.
+    pub part_bytes: u64,
+    /// Parts of one body under way at a time. Default 4.
+    pub parts_parallel: usize,
+    /// Bytes of all uploads together that may be in memory, at least one part. Default 128 MiB.
+    pub budget_bytes: u64,
+}
+
+impl Default for UploadSettings {
+    fn default() -> Self {
+        Self {
+            write_back: false,
+            queue_max: 100_000,
+            parallel: 16,
+            part_bytes: 8 << 20,
+            parts_parallel: 4,
+            budget_bytes: 128 << 20,
         }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) struct StateDir {
     pub(crate) node: NodeId,
     pub(crate) state: PathBuf,
     pub(crate) files: PathBuf,
-    pub(crate) remote: PathBuf,
+    /// The directory that stands where a bucket would; none when there is one.
+    pub(crate) remote: Option<PathBuf>,
     /// The files directory says that it is this node's.
     files_known: bool,
     locks: [File; 2],
@@ -54,9 +55,11 @@ struct Identity {
 }
 
 impl StateDir {
-    /// Locks and checks the directories of the settings, making what is not there yet. Blocks.
+    /// Locks and checks the directories of the settings, making what is not there yet. `bucket` is
+    /// the identity of the bucket, if there is one. Blocks.
     pub(crate) fn open(
         settings: &Settings,
+        bucket: Option<String>,
         entropy: &dyn Entropy,
         now_ms: u64,
         new_node_id: bool,
@@ -69,13 +72,14 @@ impl StateDir {
             )));
         }
         let (files, files_lock) = lock(&settings.files_dir, "files", "--files-dir")?;
-        let remote = match &settings.remote_dir {
-            Some(dir) => absolute(dir)?,
-            None => state.join("remote"),
-        };
-        let remote_name = match &settings.remote_dir {
-            Some(_) => remote.to_string_lossy().into_owned(),
-            None => EMBEDDED.to_owned(),
+        let (remote, remote_name) = match (bucket, &settings.remote_dir) {
+            (Some(bucket), _) => (None, bucket),
+            (None, None) => (Some(state.join("remote")), EMBEDDED.to_owned()),
+            (None, Some(dir)) => {
+                let dir = absolute(dir)?;
+                let name = dir.to_string_lossy().into_owned();
+                (Some(dir), name)
+            }
         };
 
         let old_state = Identity::read(&state)?;
@@ -125,17 +129,8 @@ impl StateDir {
                 state.display()
             )));
         }
-        // A disk that is not mounted must not pass for an empty remote.
-        if files_known && Identity::read(&remote)?.is_none() {
-            return Err(configuration(format!(
-                "{} is not the remote directory that this node made; is its disk mounted?",
-                remote.display()
-            )));
-        }
-        make_private_dir(&remote).map_err(|e| unusable(&remote, "remote", "--remote-dir", e))?;
-        if Identity::read(&remote)?.is_none() {
-            Identity { format: FORMAT, node: node.to_string(), remote: None, former: None }
-                .write(&remote)?;
+        if let Some(remote) = &remote {
+            claim_remote(remote, node, files_known)?;
         }
         Ok(Self { node, state, files, remote, files_known, locks: [state_lock, files_lock] })
     }
@@ -205,6 +200,23 @@ impl Identity {
             configuration(format!("{} cannot be written", dir.display())).with_source(e)
         })
     }
+}
+
+/// Makes a directory the remote of this node, or finds that it is.
+fn claim_remote(remote: &Path, node: NodeId, made_before: bool) -> Result<(), Error> {
+    // A disk that is not mounted must not pass for an empty remote.
+    if made_before && Identity::read(remote)?.is_none() {
+        return Err(configuration(format!(
+            "{} is not the remote directory that this node made; is its disk mounted?",
+            remote.display()
+        )));
+    }
+    make_private_dir(remote).map_err(|e| unusable(remote, "remote", "--remote-dir", e))?;
+    if Identity::read(remote)?.is_none() {
+        Identity { format: FORMAT, node: node.to_string(), remote: None, former: None }
+            .write(remote)?;
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path, what: &str, flag: &str) -> Result<(PathBuf, File), Error> {

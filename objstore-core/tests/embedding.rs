@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use objstore_core::options::{Conditions, DeleteOptions, GetOptions, ListOptions, PutOptions};
+use objstore_core::options::{
+    Conditions, DeleteOptions, GetOptions, ListOptions, PutOptions, WriteMode,
+};
 use objstore_core::types::{Level, UserMeta};
 use objstore_core::{Body, Error, ErrorKind, Node};
 
@@ -245,9 +247,15 @@ async fn a_level_rises_and_never_falls() {
         node.put(id, pattern(len), PutOptions::default()).await.unwrap();
         let copy = dir.path().join("state/remote/objects").join(id.to_string());
         assert!(!copy.exists());
-        assert_eq!(node.set_level(id, Level::Remote).await.unwrap().consistency, Level::Remote);
+        assert_eq!(
+            node.set_level(id, Level::Remote, WriteMode::Through).await.unwrap().consistency,
+            Level::Remote
+        );
         assert_eq!(std::fs::read(&copy).unwrap()[..len], pattern(len), "the remote has the body");
-        assert_eq!(node.set_level(id, Level::Local).await.unwrap().consistency, Level::Remote);
+        assert_eq!(
+            node.set_level(id, Level::Local, WriteMode::Default).await.unwrap().consistency,
+            Level::Remote
+        );
         let meta = node.put(id, "overwritten", PutOptions::default()).await.unwrap();
         assert_eq!(meta.consistency, Level::Remote);
         assert!(std::fs::read(&copy).unwrap().starts_with(b"overwritten"));
@@ -291,7 +299,7 @@ fn handles_and_futures_can_be_sent() {
         send(&node.get(id, GetOptions::default()));
         send(&node.head(id));
         send(&node.delete(id, DeleteOptions::default()));
-        send(&node.set_level(id, Level::Full));
+        send(&node.set_level(id, Level::Full, WriteMode::Default));
         send(&node.list(ListOptions::default()));
         send(&node.shutdown());
     };

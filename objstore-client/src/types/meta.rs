@@ -25,6 +25,9 @@ pub struct ObjectMeta {
     pub is_deleted: bool,
     /// The body came from the remote for this answer.
     pub is_fetched: bool,
+    /// It is yet to be stored in the remote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_pending: bool,
     /// The validator of this version; none when deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,
@@ -53,6 +56,7 @@ impl ObjectMeta {
             consistency: Level::Local,
             is_deleted: false,
             is_fetched: false,
+            is_pending: false,
             etag: None,
             content_type: None,
             content_encoding: None,

@@ -13,5 +13,8 @@ pub use id::ObjectId;
 pub use level::Level;
 pub use meta::ObjectMeta;
 pub use name::ObjectName;
-pub use stats::{BodyStats, CacheStats, DiskStats, JournalStats, RequestStats, Stats};
+pub use stats::{
+    BodyStats, CacheStats, DiskStats, JournalStats, RemoteStats, RequestStats, Stats,
+    UploadFailure, UploadStats,
+};
 pub use user_meta::UserMeta;

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::ObjectId;
+
 /// What a node can say about itself: the JSON of `GET /api/v1/stats`. All sizes are bytes; all
 /// counts are since the node started unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,10 @@ pub struct Stats {
     pub bodies: BodyStats,
     /// The memory tier.
     pub cache: CacheStats,
+    /// The bucket, or what stands in its place.
+    pub remote: RemoteStats,
+    /// What is yet to be stored in the remote.
+    pub uploads: UploadStats,
     /// Requests.
     pub requests: RequestStats,
 }
@@ -106,6 +112,70 @@ pub struct CacheStats {
     pub hits: u64,
     /// Lookups that went to the disk.
     pub misses: u64,
+}
+
+/// The bucket, or what stands in its place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RemoteStats {
+    /// Which one it is.
+    pub identity: String,
+    /// Whether the last call was answered.
+    pub reachable: bool,
+    /// What the last call that was not answered met, until one is answered again.
+    pub last_error: Option<String>,
+    /// Versions stored there.
+    pub uploads: u64,
+    /// Bytes of them.
+    pub bytes_up: u64,
+    /// Requests for bodies, or parts of them.
+    pub fetches: u64,
+    /// Bytes that came with them.
+    pub bytes_down: u64,
+}
+
+/// What is yet to be stored in the remote.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct UploadStats {
+    /// Versions that wait, those that fail and are refused among them.
+    pub queued: u64,
+    /// Of them, those whose last try failed.
+    pub failing: u64,
+    /// Of them, those that the remote will not take; each waits to be retried or dropped.
+    pub refused: u64,
+    /// Things being done in the remote now.
+    pub running: u64,
+    /// Puts that were not acknowledged, of which it has to be found out whether the remote has them.
+    pub undecided: u64,
+    /// How long the oldest has waited, in seconds.
+    pub oldest_seconds: u64,
+    /// At most 100 of those that fail: the refused first, then the oldest.
+    pub failures: Vec<UploadFailure>,
+}
+
+/// A version that could not be stored in the remote so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UploadFailure {
+    /// The object.
+    pub id: ObjectId,
+    /// What the last try met.
+    pub error: String,
+    /// Tries since the node started or it was retried by hand.
+    pub tries: u32,
+    /// Nothing more is tried until somebody says so.
+    pub refused: bool,
+}
+
+impl UploadFailure {
+    /// Of this object, without an error; the fields are public to be set.
+    #[must_use]
+    pub fn new(id: ObjectId) -> Self {
+        Self { id, error: String::new(), tries: 0, refused: false }
+    }
 }
 
 /// Requests, in process and over HTTP together.

@@ -10,3 +10,13 @@ pub const LEVEL: &str = "x-meta-consistencylevel";
 pub const USER_META: &str = "x-meta-usermeta";
 /// `true` with the answers about a deleted object (out).
 pub const DELETED: &str = "x-meta-deleted";
+/// `back`: acknowledge a put before the remote has it; `through`: after (in).
+pub const WRITE: &str = "x-meta-write";
+/// `1` with a delete: remove the object from the remote too (in).
+pub const PURGE: &str = "x-meta-purge";
+/// `1` with a read: look in the remote for what is not known here (in).
+pub const FETCH: &str = "x-meta-fetch";
+/// `true` when the body came from the remote for this answer (out).
+pub const FETCHED: &str = "x-meta-fetched";
+/// `true` while the remote is yet to get the object (out).
+pub const PENDING: &str = "x-meta-pending";

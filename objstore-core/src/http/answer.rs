@@ -18,6 +18,11 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// The status of a change that was made: 202 while the remote is yet to get it.
+pub(super) fn made(meta: &ObjectMeta) -> StatusCode {
+    if meta.is_pending { StatusCode::ACCEPTED } else { StatusCode::OK }
+}
+
 /// 200 with text, never kept by a cache.
 pub(super) fn text(text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(text.into().into());
@@ -158,6 +163,12 @@ pub(super) fn put_meta(headers: &mut HeaderMap, meta: &ObjectMeta) {
     }
     if !meta.user_meta.is_empty() {
         put_value(headers, headers::USER_META, meta.user_meta.to_json().as_bytes());
+    }
+    if meta.is_pending {
+        headers.insert(headers::PENDING, HeaderValue::from_static("true"));
+    }
+    if meta.is_fetched {
+        headers.insert(headers::FETCHED, HeaderValue::from_static("true"));
     }
     if meta.is_deleted {
         headers.insert(headers::DELETED, HeaderValue::from_static("true"));

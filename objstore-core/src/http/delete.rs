@@ -1,6 +1,7 @@
 use http::{Response, StatusCode};
 use objstore_client::options::DeleteOptions;
 use objstore_client::types::ObjectId;
+use objstore_client::wire::headers;
 use objstore_client::{Body, Error};
 
 use super::{answer, request};
@@ -12,9 +13,9 @@ pub(super) async fn delete(
     id: ObjectId,
     head: &http::request::Parts,
 ) -> Result<Response<Body>, Error> {
-    request::refuse_unbuilt(&head.headers, &[("x-meta-purge", "0")])?;
     let mut options = DeleteOptions::default();
     options.conditions = request::conditions(&head.headers)?;
+    options.purge = request::flag(&head.headers, headers::PURGE)?;
     let meta = node.delete(id, options).await?;
     let mut response = answer::empty(StatusCode::OK);
     answer::put_meta(response.headers_mut(), &meta);

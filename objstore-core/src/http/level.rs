@@ -1,4 +1,4 @@
-use http::{Response, StatusCode};
+use http::Response;
 use objstore_client::types::ObjectId;
 use objstore_client::{Body, Error};
 
@@ -15,8 +15,8 @@ pub(super) async fn level(
         Some(level) => level,
         None => query::value(head, "level").as_deref().unwrap_or_default().parse()?,
     };
-    let meta = node.set_level(id, level).await?;
-    let mut response = answer::empty(StatusCode::OK);
+    let meta = node.set_level(id, level, request::write_mode(&head.headers)?).await?;
+    let mut response = answer::empty(answer::made(&meta));
     answer::put_validators(response.headers_mut(), &meta);
     answer::put_meta(response.headers_mut(), &meta);
     Ok(response)

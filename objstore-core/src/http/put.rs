@@ -1,6 +1,6 @@
 use bytes::Bytes;
+use http::Response;
 use http::header::CONTENT_RANGE;
-use http::{Response, StatusCode};
 use objstore_client::options::PutOptions;
 use objstore_client::{Body, Error};
 
@@ -23,7 +23,7 @@ where
     if headers.contains_key(CONTENT_RANGE) {
         return Err(request::invalid("a put takes whole objects; leave Content-Range out"));
     }
-    request::refuse_unbuilt(headers, &[("x-meta-write", "through"), ("x-meta-min-replicas", "1")])?;
+    request::refuse_unbuilt(headers, &[("x-meta-min-replicas", "1")])?;
     let id = request::object_id(headers)?;
     let mut options = PutOptions::default();
     options.name = request::name(headers)?;
@@ -34,8 +34,10 @@ where
     options.conditions = request::conditions(headers)?;
     options.digests = request::digests(headers)?;
 
+    options.write = request::write_mode(headers)?;
+
     let meta = node.put(id, body.take(), options).await?;
-    let mut response = answer::empty(StatusCode::OK);
+    let mut response = answer::empty(answer::made(&meta));
     answer::put_validators(response.headers_mut(), &meta);
     answer::put_meta(response.headers_mut(), &meta);
     Ok(response)

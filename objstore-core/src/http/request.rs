@@ -8,7 +8,7 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
-use objstore_client::options::{ConditionTag, Conditions, ETagSet, ExpectedDigest};
+use objstore_client::options::{ConditionTag, Conditions, ETagSet, ExpectedDigest, WriteMode};
 use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
 use objstore_client::wire::headers;
 use objstore_client::{Error, ErrorKind};
@@ -58,6 +58,25 @@ pub(super) fn level(headers: &HeaderMap) -> Result<Option<Level>, Error> {
     single(headers, headers::LEVEL)?
         .map(|value| value.to_str().unwrap_or_default().trim().parse())
         .transpose()
+}
+
+/// `X-Meta-Write: back` or `through`.
+pub(super) fn write_mode(headers: &HeaderMap) -> Result<WriteMode, Error> {
+    match single(headers, headers::WRITE)?.map(HeaderValue::as_bytes) {
+        None => Ok(WriteMode::Default),
+        Some(b"back") => Ok(WriteMode::Back),
+        Some(b"through") => Ok(WriteMode::Through),
+        Some(_) => Err(invalid("X-Meta-Write is back or through")),
+    }
+}
+
+/// A field that says yes or no: `1` or `true`, `0` or `false`.
+pub(super) fn flag(headers: &HeaderMap, name: &'static str) -> Result<bool, Error> {
+    match single(headers, name)?.map(HeaderValue::as_bytes) {
+        None | Some(b"0" | b"false") => Ok(false),
+        Some(b"1" | b"true") => Ok(true),
+        Some(_) => Err(invalid(format!("{name} is 1 or 0"))),
+    }
 }
 
 pub(super) fn user_meta(headers: &HeaderMap) -> Result<UserMeta, Error> {

@@ -9,9 +9,11 @@ use objstore_client::types::{Level, ObjectId, ObjectMeta};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
+use super::intents::Note;
 use super::record::Record;
 use super::stamp::Stamp;
 use crate::bodies::FileBody;
+use crate::cache::Hot;
 use crate::usage::Reservation;
 
 /// Changes that wait for the writer; more wait with their callers.
@@ -24,13 +26,27 @@ pub(crate) enum Change {
         id: ObjectId,
         conditions: Conditions,
     },
-    /// Raises the level of exactly this version.
+    /// Raises the level of exactly this version. Without a tag it waits to be stored in the remote.
     Raise {
         id: ObjectId,
         stamp: Stamp,
         level: Level,
         remote_etag: Option<String>,
     },
+    /// Makes a version durable that nobody is to see yet.
+    Stage(Put),
+    /// Shows a pending version, now that the remote has it.
+    Promote {
+        version: Arc<Hot>,
+        conditions: Conditions,
+        remote_etag: String,
+    },
+    /// Gives a pending version up.
+    Unstage(Arc<Hot>),
+    /// Takes on a record that the remote has of an object which nothing is known about here.
+    Restore(Record),
+    /// Keeps notes.
+    Note(Vec<Note>),
 }
 
 /// A new version, with what it takes to commit it.
@@ -39,6 +55,8 @@ pub(crate) struct Put {
     pub(crate) body: NewBody,
     pub(crate) conditions: Conditions,
     pub(crate) reservation: Reservation,
+    /// It is shown before the remote has it.
+    pub(crate) write_back: bool,
 }
 
 pub(crate) enum NewBody {
@@ -50,17 +68,23 @@ pub(crate) enum NewBody {
 pub(crate) enum Committed {
     /// It is durable.
     Made(Arc<ObjectMeta>),
+    /// It is durable, and pending.
+    Staged(Arc<Hot>),
+    /// It came through after a later version, as if it had been overwritten at once.
+    Superseded(Arc<ObjectMeta>),
+    /// The notes are durable.
+    Noted,
     /// The object has a higher level than the new version, which must first do what that level
     /// asks for. Nothing was changed.
     Higher(Level, Box<Put>),
 }
 
 impl Committed {
-    /// The metadata after a change that is not a put, which is made or refused.
+    /// The metadata after a change that is made or refused.
     pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
         match self {
-            Self::Made(meta) => Ok(meta),
-            Self::Higher(..) => Err(Error::new(ErrorKind::Internal, "a level stood in the way")),
+            Self::Made(meta) | Self::Superseded(meta) => Ok(meta),
+            _ => Err(Error::new(ErrorKind::Internal, "a change was not what it was made for")),
         }
     }
 }

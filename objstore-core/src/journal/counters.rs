@@ -38,14 +38,28 @@ impl Counters {
             Some(live) => {
                 self.objects = apply(self.objects, 1);
                 self.bytes = apply(self.bytes, live.size);
-                match entry.presence {
-                    Presence::Absent => {}
-                    Presence::Inline => self.inline_bytes = apply(self.inline_bytes, live.size),
-                    Presence::File { physical } => {
-                        self.file_bytes = apply(self.file_bytes, physical);
-                    }
-                }
+                self.count_body(entry, apply);
             }
+        }
+    }
+
+    /// Counts the body of a version that nobody sees yet.
+    pub(crate) fn stage(&mut self, entry: &Entry) {
+        self.count_body(entry, u64::wrapping_add);
+        self.highest_time = self.highest_time.max(entry.record.stamp.time);
+    }
+
+    /// Undoes [`stage`](Self::stage).
+    pub(crate) fn unstage(&mut self, entry: &Entry) {
+        self.count_body(entry, u64::wrapping_sub);
+    }
+
+    fn count_body(&mut self, entry: &Entry, apply: fn(u64, u64) -> u64) {
+        let size = entry.live().map_or(0, |live| live.size);
+        match entry.presence {
+            Presence::Absent => {}
+            Presence::Inline => self.inline_bytes = apply(self.inline_bytes, size),
+            Presence::File { physical } => self.file_bytes = apply(self.file_bytes, physical),
         }
     }
 }

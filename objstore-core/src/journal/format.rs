@@ -33,8 +33,9 @@ pub(crate) fn garbage_prefix() -> &'static [u8] {
     GARBAGE
 }
 
-pub(crate) fn garbage_from_key(key: &[u8]) -> Option<(ObjectId, Stamp)> {
-    let (id, stamp) = key.strip_prefix(GARBAGE)?.split_at_checked(16)?;
+/// The version in what follows the prefix.
+pub(crate) fn garbage_version(key: &[u8]) -> Option<(ObjectId, Stamp)> {
+    let (id, stamp) = key.split_at_checked(16)?;
     let id = ObjectId::from_bytes(id.try_into().ok()?).ok()?;
     Some((id, Stamp::from_bytes(stamp.try_into().ok()?)))
 }

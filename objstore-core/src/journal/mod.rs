@@ -4,6 +4,7 @@ mod change;
 mod counters;
 mod fjall_store;
 mod format;
+mod intents;
 mod manifest;
 mod mark;
 mod memory_store;
@@ -21,9 +22,10 @@ pub use store::{Batch, JournalStore, Space, StoreError};
 pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode_entry, decode_record, encode_record, entry_key, garbage_from_key,
-    garbage_prefix,
+    body_key, decode_entry, decode_record, encode_record, entry_key, garbage_prefix,
+    garbage_version,
 };
+pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending, load_queued};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};

@@ -73,6 +73,7 @@ impl Record {
                 meta.size = live.size;
                 meta.user_meta = live.user_meta.clone();
                 meta.consistency = live.level;
+                meta.is_pending = live.level > Level::Local && live.remote_etag.is_none();
                 meta.etag = Some(ETag::from_digest(&live.digest));
                 meta.content_type.clone_from(&live.content_type);
                 meta.content_encoding.clone_from(&live.content_encoding);

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::change::{Answer, Change, Committed, NewBody, Put, Queue, Request};
 use super::counters::Counters;
 use super::format::{COUNTERS_KEY, body_key, decode, encode, encode_entry, entry_key, garbage_key};
+use super::intents::{Note, PendingVersion, QueuedUpload, load_pending, load_queued, pending_key};
 use super::mark::Mark;
 use super::record::{Entry, Presence, Record};
 use super::stamp::StampSource;
@@ -93,20 +94,57 @@ struct Passed {
 
 /// A change that passed: what its caller will be told, and what is held for it until then.
 struct Judged {
-    meta: Arc<ObjectMeta>,
+    outcome: Answer,
     file: Option<FileBody>,
     reservation: Option<Reservation>,
 }
 
 impl Judged {
-    fn new(meta: Arc<ObjectMeta>) -> Self {
-        Self { meta, file: None, reservation: None }
+    fn made(meta: Arc<ObjectMeta>) -> Self {
+        Self { outcome: Ok(Committed::Made(meta)), file: None, reservation: None }
     }
 }
 
-/// A batch under construction.
+/// Why a change is not part of the batch.
+#[allow(clippy::large_enum_variant)] // it goes straight to the one who waits
+enum Stop {
+    /// Nothing needs to be made durable for this.
+    At(Committed),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A new version whose body is in the batch.
+struct Placed {
+    current: Option<Arc<Hot>>,
+    entry: Entry,
+    inline: Option<Bytes>,
+    judged: Judged,
+    write_back: bool,
+}
+
+fn note(notes: Vec<Note>, group: &mut Group) -> Judged {
+    for note in notes {
+        group.note(note);
+    }
+    Judged { outcome: Ok(Committed::Noted), file: None, reservation: None }
+}
+
+fn came_between() -> Error {
+    Error::new(
+        ErrorKind::PreconditionFailed,
+        "another change came through while this one was under way; read the object again, then decide",
+    )
+}
+
+/// Changes that will be made durable with one sync.
 #[derive(Default)]
-struct Pending {
+struct Group {
     batch: Batch,
     passed: Vec<Passed>,
     /// The newest version of each object in the batch.
@@ -115,6 +153,15 @@ struct Pending {
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
     bytes: usize,
+}
+
+impl Group {
+    fn note(&mut self, note: Note) {
+        match note.value {
+            Some(value) => self.batch.put(Space::Meta, note.key, value),
+            None => self.batch.remove(Space::Meta, note.key),
+        }
+    }
 }
 
 impl Writer {
@@ -129,14 +176,14 @@ impl Writer {
         while let Some(first) = queue.requests.blocking_recv() {
             // In time, whether or not there is a change that needs it.
             let _ = self.check_writable();
-            let mut pending = Pending::default();
+            let mut group = Group::default();
             let mut next = Some(first);
             while let Some(Request::Make { change, answer }) = next {
-                self.judge(change, answer, &mut pending);
-                let full = pending.passed.len() >= BATCH_CHANGES || pending.bytes >= BATCH_BYTES;
+                self.judge(change, answer, &mut group);
+                let full = group.passed.len() >= BATCH_CHANGES || group.bytes >= BATCH_BYTES;
                 next = if full { None } else { queue.requests.try_recv().ok() };
             }
-            self.commit(pending);
+            self.commit(group);
             if queue.stop.load(Ordering::Acquire) {
                 break;
             }
@@ -147,30 +194,63 @@ impl Writer {
     }
 
     /// Answers what fails at once, and adds what passes to the batch.
-    fn judge(&mut self, change: Change, answer: oneshot::Sender<Answer>, pending: &mut Pending) {
-        let judged = self.check_writable().and_then(|()| match change {
-            Change::Put(put) => self.put(put, pending),
-            Change::Delete { id, conditions } => self.delete(id, &conditions, pending).map(Ok),
+    fn judge(&mut self, change: Change, answer: oneshot::Sender<Answer>, group: &mut Group) {
+        let judged = self.check_writable().map_err(Stop::from).and_then(|()| match change {
+            Change::Put(put) => self.put(put, group),
+            Change::Delete { id, conditions } => self.delete(id, &conditions, group),
             Change::Raise { id, stamp, level, remote_etag } => {
-                self.raise(id, stamp, level, remote_etag, pending).map(Ok)
+                self.raise(id, stamp, level, remote_etag, group)
             }
+            Change::Stage(put) => self.stage(put, group),
+            Change::Promote { version, conditions, remote_etag } => {
+                self.promote(&version, &conditions, remote_etag, group)
+            }
+            Change::Unstage(version) => self.unstage(&version, group),
+            Change::Restore(record) => self.restore(record, group),
+            Change::Note(notes) => Ok(note(notes, group)),
         });
         match judged {
-            Ok(Ok(judged)) => pending.passed.push(Passed { answer, judged }),
-            Ok(Err(undone)) => drop(answer.send(Ok(undone))),
-            Err(error) => drop(answer.send(Err(error))),
+            Ok(judged) => group.passed.push(Passed { answer, judged }),
+            Err(Stop::At(outcome)) => drop(answer.send(Ok(outcome))),
+            Err(Stop::Failed(error)) => drop(answer.send(Err(error))),
         }
     }
 
-    fn put(&mut self, put: Put, pending: &mut Pending) -> Result<Result<Judged, Committed>, Error> {
-        let current = self.current(put.record.id, pending)?;
+    fn put(&mut self, put: Put, group: &mut Group) -> Result<Judged, Stop> {
+        let Placed { current, entry, inline, judged, write_back } = self.place(put, group)?;
+        // At level 0 there is nothing to wait for.
+        if write_back && level(Some(&entry.record)) > Level::Local {
+            let (id, stamp) = (entry.record.id, entry.record.stamp);
+            let queued = self.queued(id, stamp, current.as_deref())?;
+            group.note(queued.note(id));
+        }
+        self.replace(current.as_deref(), Hot { entry, inline }, group);
+        Ok(judged)
+    }
+
+    fn stage(&mut self, put: Put, group: &mut Group) -> Result<Judged, Stop> {
+        let Placed { entry, inline, mut judged, .. } = self.place(put, group)?;
+        let (id, stamp) = (entry.record.id, entry.record.stamp);
+        let version = PendingVersion { record: entry.record.clone(), presence: entry.presence };
+        let value = encode(&version);
+        group.bytes += value.len();
+        group.batch.put(Space::Meta, pending_key(id, stamp), value);
+        self.counters.stage(&entry);
+        self.counters.changes += 1;
+        judged.outcome = Ok(Committed::Staged(Arc::new(Hot { entry, inline })));
+        Ok(judged)
+    }
+
+    /// Judges a new version against the current one, and adds its body to the batch.
+    fn place(&mut self, put: Put, group: &mut Group) -> Result<Placed, Stop> {
+        let current = self.current(put.record.id, group)?;
         put.conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         // An overwrite never lowers a level.
         let higher = level(current.as_ref().map(|hot| &hot.entry.record));
         if higher > level(Some(&put.record)) {
-            return Ok(Err(Committed::Higher(higher, Box::new(put))));
+            return Err(Stop::At(Committed::Higher(higher, Box::new(put))));
         }
-        let Put { mut record, body, conditions, reservation } = put;
+        let Put { mut record, body, conditions, reservation, write_back } = put;
         let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= record.stamp);
         let (presence, inline, file) = match body {
             NewBody::Inline(bytes) => {
@@ -179,22 +259,20 @@ impl Writer {
                     record.modified = record.stamp.time;
                 }
                 let sealed = seal_inline(&record, &bytes);
-                pending.bytes += sealed.len();
+                group.bytes += sealed.len();
                 self.usage.journal_grew(sealed.len() as u64);
-                pending.batch.put(Space::Bodies, body_key(record.id, record.stamp), sealed);
+                group.batch.put(Space::Bodies, body_key(record.id, record.stamp), sealed);
                 (Presence::Inline, Some(bytes), None)
             }
             // The stamp is in the file already. Both writes were under way together, so the one
             // that came through first counts as the later one.
             NewBody::File(mut file) if overtaken => {
-                if !conditions.is_empty() {
-                    return Err(Error::new(
-                        ErrorKind::PreconditionFailed,
-                        "another change came through while this one was under way; read the object again, then decide",
-                    ));
-                }
                 file.settle(Outcome::Abandoned);
-                return Ok(Ok(Judged::new(Entry::new(record, Presence::Absent).meta)));
+                if !conditions.is_empty() {
+                    return Err(came_between().into());
+                }
+                let meta = Entry::new(record, Presence::Absent).meta;
+                return Err(Stop::At(Committed::Superseded(meta)));
             }
             NewBody::File(mut file) => {
                 // Until the journal says otherwise, even if this thread should come to an end.
@@ -205,29 +283,119 @@ impl Writer {
             }
         };
         let entry = Entry::new(record, presence);
+        let outcome = Ok(Committed::Made(Arc::clone(&entry.meta)));
+        let judged = Judged { outcome, file, reservation: Some(reservation) };
+        Ok(Placed { current, entry, inline, judged, write_back })
+    }
+
+    fn promote(
+        &mut self,
+        version: &Hot,
+        conditions: &Conditions,
+        remote_etag: String,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
+        self.take_pending(version, group)?;
+        let current = self.current(id, group)?;
+        let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= stamp);
+        if overtaken {
+            self.discard(&version.entry, group);
+            let superseded = Committed::Superseded(Arc::clone(&version.entry.meta));
+            let outcome = if conditions.is_empty() { Ok(superseded) } else { Err(came_between()) };
+            return Ok(Judged { outcome, file: None, reservation: None });
+        }
+        let mut record = version.entry.record.clone();
+        if let Some(live) = &mut record.live {
+            live.remote_etag = Some(remote_etag);
+            live.level = live.level.max(level(current.as_ref().map(|hot| &hot.entry.record)));
+        }
+        let entry = Entry::new(record, version.entry.presence);
         let meta = Arc::clone(&entry.meta);
-        self.replace(current.as_deref(), Hot { entry, inline }, pending);
-        Ok(Ok(Judged { meta, file, reservation: Some(reservation) }))
+        // What waited before this version waits no more.
+        group.note(QueuedUpload::over(id));
+        self.replace(current.as_deref(), Hot { entry, inline: version.inline.clone() }, group);
+        Ok(Judged::made(meta))
+    }
+
+    fn unstage(&mut self, version: &Hot, group: &mut Group) -> Result<Judged, Stop> {
+        self.take_pending(version, group)?;
+        self.discard(&version.entry, group);
+        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
+    }
+
+    /// Takes a version out of those that are pending, where it may be only once.
+    fn take_pending(&mut self, version: &Hot, group: &mut Group) -> Result<(), Error> {
+        let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
+        let found = load_pending(self.store.as_ref(), id, stamp);
+        if found.map_err(crate::ops::journal_error)?.is_none() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "what became of this version was decided meanwhile; read the object, or send it again",
+            ));
+        }
+        group.batch.remove(Space::Meta, pending_key(id, stamp));
+        self.counters.unstage(&version.entry);
+        self.counters.changes += 1;
+        Ok(())
+    }
+
+    fn restore(&mut self, record: Record, group: &mut Group) -> Result<Judged, Stop> {
+        let id = record.id;
+        let current = self.current(id, group)?;
+        if let Some(known) = current {
+            // A delete is never undone by a read.
+            return Err(match known.entry.live() {
+                Some(_) => Stop::At(Committed::Made(Arc::clone(&known.entry.meta))),
+                None => Stop::Failed(crate::ops::deleted(&known.entry)),
+            });
+        }
+        let entry = Entry::new(record, Presence::Absent);
+        let meta = Arc::clone(&entry.meta);
+        self.replace(None, Hot { entry, inline: None }, group);
+        Ok(Judged::made(meta))
+    }
+
+    /// The note that a new version waits for the remote, in place of what waited before.
+    fn queued(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        current: Option<&Hot>,
+    ) -> Result<QueuedUpload, Error> {
+        let since = self.clock.wall_nanos();
+        let live = current.and_then(|hot| hot.entry.live());
+        let replaces = match live.filter(|live| live.level > Level::Local) {
+            None => None,
+            Some(live) if live.remote_etag.is_some() => live.remote_etag.clone(),
+            Some(_) => load_queued(self.store.as_ref(), id)
+                .map_err(crate::ops::journal_error)?
+                .and_then(|before| before.replaces),
+        };
+        Ok(QueuedUpload { stamp, since, replaces, refused: None })
     }
 
     fn delete(
         &mut self,
         id: ObjectId,
         conditions: &Conditions,
-        pending: &mut Pending,
-    ) -> Result<Judged, Error> {
-        let current = self.current(id, pending)?;
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let current = self.current(id, group)?;
         conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         let current = current.ok_or_else(crate::ops::not_found)?;
-        if current.entry.live().is_none() {
-            return Ok(Judged::new(Arc::clone(&current.entry.meta)));
+        let Some(live) = current.entry.live() else {
+            return Ok(Judged::made(Arc::clone(&current.entry.meta)));
+        };
+        if live.level > Level::Local && live.remote_etag.is_none() {
+            group.note(QueuedUpload::over(id));
         }
         let stamp = self.stamps.next();
         let record = Record { id, stamp, modified: stamp.time, live: None };
         let entry = Entry::new(record, Presence::Absent);
         let meta = Arc::clone(&entry.meta);
-        self.replace(Some(&current), Hot { entry, inline: None }, pending);
-        Ok(Judged::new(meta))
+        self.replace(Some(&current), Hot { entry, inline: None }, group);
+        Ok(Judged::made(meta))
     }
 
     fn raise(
@@ -236,16 +404,20 @@ impl Writer {
         stamp: Stamp,
         level: Level,
         remote_etag: Option<String>,
-        pending: &mut Pending,
-    ) -> Result<Judged, Error> {
-        let current = self.current(id, pending)?.ok_or_else(crate::ops::not_found)?;
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let current = self.current(id, group)?.ok_or_else(crate::ops::not_found)?;
         let mut raised = current.entry.record.clone();
         let Some(live) = raised.live.as_mut().filter(|_| raised.stamp == stamp) else {
-            return Err(Error::new(
+            return Err(Stop::Failed(Error::new(
                 ErrorKind::PreconditionFailed,
                 "the object was changed while its level was being raised; ask again",
-            ));
+            )));
         };
+        group.note(match &remote_etag {
+            Some(_) => QueuedUpload::over(id),
+            None => self.queued(id, stamp, None)?.note(id),
+        });
         live.level = level;
         live.remote_etag = remote_etag;
         let record = current.entry.record.clone().merge(raised);
@@ -253,48 +425,49 @@ impl Writer {
         let meta = Arc::clone(&entry.meta);
         let inline = current.inline.clone();
         self.counters.replace(Some(&current.entry), &entry);
-        self.write_entry(Hot { entry, inline }, pending);
-        Ok(Judged::new(meta))
+        self.write_entry(Hot { entry, inline }, group);
+        Ok(Judged::made(meta))
     }
 
     /// Puts a new version in place of the current one, whose body becomes garbage.
-    fn replace(&mut self, current: Option<&Hot>, new: Hot, pending: &mut Pending) {
-        let mut dead_body = None;
-        if let Some(old) = current {
-            let (id, stamp) = (old.entry.record.id, old.entry.record.stamp);
-            match old.entry.presence {
-                Presence::Absent => {}
-                Presence::Inline => {
-                    dead_body = Some(body_key(id, stamp));
-                    pending.dead_inline += old.entry.live().map_or(0, |live| live.size);
-                }
-                Presence::File { physical } => {
-                    pending.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
-                    pending.garbage.push((id, stamp, physical));
-                }
-            }
-        }
+    fn replace(&mut self, current: Option<&Hot>, new: Hot, group: &mut Group) {
         self.counters.replace(current.map(|hot| &hot.entry), &new.entry);
-        self.write_entry(new, pending);
+        self.write_entry(new, group);
         // Behind the record that no longer wants it: readers may see a batch half applied.
-        if let Some(key) = dead_body {
-            pending.batch.remove(Space::Bodies, key);
+        if let Some(old) = current {
+            self.discard(&old.entry, group);
         }
     }
 
-    fn write_entry(&mut self, hot: Hot, pending: &mut Pending) {
+    /// Makes the body of a version garbage.
+    fn discard(&self, entry: &Entry, group: &mut Group) {
+        let (id, stamp) = (entry.record.id, entry.record.stamp);
+        match entry.presence {
+            Presence::Absent => {}
+            Presence::Inline => {
+                group.batch.remove(Space::Bodies, body_key(id, stamp));
+                group.dead_inline += entry.live().map_or(0, |live| live.size);
+            }
+            Presence::File { physical } => {
+                group.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
+                group.garbage.push((id, stamp, physical));
+            }
+        }
+    }
+
+    fn write_entry(&mut self, hot: Hot, group: &mut Group) {
         let (id, entry) = (hot.entry.record.id, &hot.entry);
         let value = encode_entry(&entry.record, entry.presence);
-        pending.bytes += value.len();
+        group.bytes += value.len();
         self.usage.journal_grew(value.len() as u64);
-        pending.batch.put(Space::Records, entry_key(id).to_vec(), value);
-        pending.newest.insert(id, Arc::new(hot));
+        group.batch.put(Space::Records, entry_key(id).to_vec(), value);
+        group.newest.insert(id, Arc::new(hot));
         self.counters.changes += 1;
     }
 
     /// The version of an object that the next change meets.
-    fn current(&self, id: ObjectId, pending: &Pending) -> Result<Option<Arc<Hot>>, Error> {
-        if let Some(hot) = pending.newest.get(&id).cloned().or_else(|| self.tier.peek(id)) {
+    fn current(&self, id: ObjectId, group: &Group) -> Result<Option<Arc<Hot>>, Error> {
+        if let Some(hot) = group.newest.get(&id).cloned().or_else(|| self.tier.peek(id)) {
             return Ok(Some(hot));
         }
         let found = self
@@ -308,26 +481,26 @@ impl Writer {
     }
 
     /// Makes a batch durable, shows it to readers, then answers.
-    fn commit(&mut self, mut pending: Pending) {
-        if !pending.newest.is_empty() {
+    fn commit(&mut self, mut group: Group) {
+        if !group.batch.changes.is_empty() {
             for (id, stamp) in self.janitor.take_removed() {
-                pending.batch.remove(Space::Meta, garbage_key(id, stamp));
+                group.batch.remove(Space::Meta, garbage_key(id, stamp));
             }
             self.counters.batches += 1;
-            pending.batch.put(Space::Meta, COUNTERS_KEY, encode(&self.counters));
-            let batch = std::mem::take(&mut pending.batch);
+            group.batch.put(Space::Meta, COUNTERS_KEY, encode(&self.counters));
+            let batch = std::mem::take(&mut group.batch);
             let committed = match self.store.commit(&batch) {
                 Err(StoreError::Refused) => self.commit_again(&batch),
                 other => other,
             };
             if let Err(error) = committed {
-                return self.failed(error, pending);
+                return self.failed(error, group);
             }
             if let Some(mark) = &self.mark {
                 mark.write(self.counters.batches);
             }
         }
-        for (id, hot) in pending.newest {
+        for (id, hot) in group.newest {
             // A level raised without the body at hand: the next reader brings both.
             if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
                 self.tier.forget(id);
@@ -336,17 +509,17 @@ impl Writer {
             }
         }
         self.show_counters();
-        self.janitor.inline_died(pending.dead_inline);
-        for (id, stamp, physical) in pending.garbage {
+        self.janitor.inline_died(group.dead_inline);
+        for (id, stamp, physical) in group.garbage {
             self.usage.garbage_added(physical);
             self.janitor.remove_file(id, stamp, physical);
         }
-        for Passed { answer, mut judged } in pending.passed {
+        for Passed { answer, mut judged } in group.passed {
             if let Some(file) = &mut judged.file {
                 file.settle(Outcome::Committed);
             }
             drop(judged.reservation);
-            let _ = answer.send(Ok(Committed::Made(judged.meta)));
+            let _ = answer.send(judged.outcome);
         }
     }
 
@@ -367,7 +540,7 @@ impl Writer {
     }
 
     /// Answers everyone with "unknown", and takes no more changes until the journal is reopened.
-    fn failed(&mut self, error: StoreError, pending: Pending) {
+    fn failed(&mut self, error: StoreError, group: Group) {
         let full = matches!(error, StoreError::Full(_)) || self.usage.is_disk_low();
         tracing::error!(%error, source = ?std::error::Error::source(&error), "the journal could not be written; it will be reopened");
         if full {
@@ -376,10 +549,10 @@ impl Writer {
                 reserve.release();
             }
         }
-        let unknown = pending.newest.keys().copied().collect();
+        let unknown = group.newest.keys().copied().collect();
         self.shared.broken.store(true, Ordering::Release);
         self.broken = Some(Broken { full, tried: self.clock.monotonic(), unknown });
-        for Passed { answer, mut judged } in pending.passed {
+        for Passed { answer, mut judged } in group.passed {
             if let Some(file) = &mut judged.file {
                 file.settle(Outcome::Unknown);
             }
@@ -441,7 +614,7 @@ impl Writer {
     }
 }
 
-/// Whether the journal's record of an object is this very version, with its body in a file.
+/// Whether the journal knows this very version, pending or current, with its body in a file.
 pub(crate) fn is_current(
     store: &dyn JournalStore,
     id: ObjectId,
@@ -449,9 +622,10 @@ pub(crate) fn is_current(
 ) -> Result<bool, StoreError> {
     let value = store.get(Space::Records, &entry_key(id))?;
     let entry = value.map(|bytes| decode_entry(&bytes)).transpose()?;
-    Ok(entry.is_some_and(|entry| {
+    let current = entry.is_some_and(|entry| {
         entry.record.stamp == stamp && matches!(entry.presence, Presence::File { .. })
-    }))
+    });
+    Ok(current || load_pending(store, id, stamp)?.is_some())
 }
 
 fn level(record: Option<&Record>) -> Level {

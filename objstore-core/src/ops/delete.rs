@@ -6,11 +6,15 @@ use objstore_client::types::{ObjectId, ObjectMeta};
 
 use crate::journal::Change;
 use crate::node::Node;
+use crate::ops::remote_error;
+use crate::remote::{RemoteCondition, Retry};
 
 impl Node {
     /// Deletes an object: its record becomes a tombstone, which is returned once it is synced to
     /// disk; the space of its body is given back soon after. Deleting a deleted object changes
-    /// nothing and succeeds.
+    /// nothing and succeeds. An upload that waits is cancelled. The remote keeps what it has unless
+    /// [`DeleteOptions::purge`] says otherwise; should the remote fail then, the object is deleted
+    /// here, and deleting it once more tries again.
     ///
     /// # Errors
     /// [`NotFound`](objstore_client::ErrorKind::NotFound) for an id that was never put,
@@ -26,9 +30,22 @@ impl Node {
         options: DeleteOptions,
     ) -> Result<Arc<ObjectMeta>, Error> {
         self.inner.check_running()?;
+        let inner = &self.inner;
+        // An upload under way would bring back what is about to be removed.
+        let _turn = match options.purge {
+            true => inner.uploads.turn(id).await,
+            false => None,
+        };
         let change = Change::Delete { id, conditions: options.conditions };
-        let meta = self.inner.commit(change).await?.made()?;
-        self.inner.counts.deleted();
+        let meta = inner.commit(change).await?.made()?;
+        inner.forget_upload(id).await?;
+        if options.purge {
+            let key = id.to_string();
+            let call = || inner.remote.delete(&key, RemoteCondition::None);
+            let entropy = inner.env.entropy.as_ref();
+            Retry::DEMAND.call(entropy, call).await.map_err(remote_error)?;
+        }
+        inner.counts.deleted();
         Ok(meta)
     }
 }

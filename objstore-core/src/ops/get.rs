@@ -7,12 +7,13 @@ use objstore_client::options::GetOptions;
 use objstore_client::types::{ObjectId, ObjectMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
-use crate::bodies::{FileBody, FileReader, Layout, ReadError};
+use crate::bodies::{FileReader, Layout, ReadError};
 use crate::cache::Hot;
 use crate::env::{self, DiskFile};
-use crate::journal::{Entry, Presence, Record, Stamp};
+use crate::journal::{Presence, Stamp};
 use crate::node::{Inner, Node};
-use crate::ops::Counts;
+use crate::ops::lookup::load_inline;
+use crate::ops::{Counts, journal_error};
 
 /// An object that was got: its metadata, which of its bytes these are, and the bytes.
 #[derive(Debug)]
@@ -88,6 +89,29 @@ impl Inner {
             ErrorKind::Busy,
             "the object is overwritten faster than it can be opened; try again",
         ))
+    }
+
+    /// Opens exactly this version, current or pending.
+    pub(crate) async fn open_version(&self, hot: Arc<Hot>) -> Result<Opened, Error> {
+        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
+            let id = hot.entry.record.id;
+            let (store, entry) = (Arc::clone(&self.store), hot.entry.clone());
+            let load = move || load_inline(store.as_ref(), &entry);
+            let found = env::run(self.env.blocking.as_ref(), load).await?;
+            let Some(inline) = found.map_err(journal_error)? else {
+                return Err(self.counts.corrupt(id));
+            };
+            let hot = Arc::new(Hot { entry: hot.entry.clone(), inline: Some(inline) });
+            return Ok(Opened { hot, file: None });
+        }
+        match self.pin(hot).await {
+            Ok(opened) => Ok(opened),
+            Err(Missed::Failed(error)) => Err(error),
+            Err(Missed::Replaced) => Err(Error::new(
+                ErrorKind::PreconditionFailed,
+                "the object was changed meanwhile; ask again",
+            )),
+        }
     }
 
     /// Makes sure that the bytes of a version stay readable, whatever happens to the object.
@@ -175,15 +199,6 @@ impl Inner {
 pub(crate) struct Opened {
     pub(crate) hot: Arc<Hot>,
     file: Option<Arc<dyn DiskFile>>,
-}
-
-impl Opened {
-    /// A version whose file is published, but whose record is not in the journal yet.
-    pub(crate) fn new(record: Record, file: &FileBody) -> Self {
-        let entry = Entry::new(record, Presence::File { physical: file.physical });
-        let hot = Arc::new(Hot { entry, inline: None });
-        Self { hot, file: Some(Arc::clone(&file.file)) }
-    }
 }
 
 /// Why a version could not be opened.

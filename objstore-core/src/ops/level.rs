@@ -1,16 +1,21 @@
 use std::sync::Arc;
 
 use objstore_client::Error;
+use objstore_client::options::WriteMode;
 use objstore_client::types::{Level, ObjectId, ObjectMeta};
 
 use super::put::check_user_meta;
-use crate::journal::Change;
+use crate::cache::Hot;
+use crate::journal::{Change, Entry};
 use crate::node::Node;
+use crate::ops::NotStored;
+use crate::remote::{Retry, codec};
 
 impl Node {
     /// Raises the level of an object without sending its body again, and returns its metadata once
     /// the new level holds. A level is never lowered: asking for the same or a lower one changes
-    /// nothing and succeeds.
+    /// nothing and succeeds. With [`WriteMode::Back`] the new level holds once the journal has it,
+    /// and the body is stored in the remote after that.
     ///
     /// # Errors
     /// [`NotFound`](objstore_client::ErrorKind::NotFound),
@@ -22,22 +27,52 @@ impl Node {
     ///
     /// # Cancellation
     /// Dropping the future leaves the old level or the new one.
-    pub async fn set_level(&self, id: ObjectId, level: Level) -> Result<Arc<ObjectMeta>, Error> {
+    pub async fn set_level(
+        &self,
+        id: ObjectId,
+        level: Level,
+        write: WriteMode,
+    ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
-        // Before the version is opened, so that none that comes in between is undone in the remote.
-        let _turn = inner.remote.turn(id).await;
-        let (object, opened) = inner.open(id, |meta| Ok(0..meta.size)).await?;
-        let hot = &opened.hot;
+        // Before the version is looked up, so that none that comes in between is undone in the
+        // remote.
+        let _turn = inner.uploads.turn(id).await;
+        let hot = inner.live(id, true).await?;
+        let record = &hot.entry.record;
         let Some(live) = hot.entry.live().filter(|live| live.level < level) else {
             return Ok(Arc::clone(&hot.entry.meta));
         };
         check_user_meta(level, &live.user_meta)?;
+        let mut raised = record.clone();
+        if let Some(live) = &mut raised.live {
+            live.level = level;
+        }
+        codec::to_attributes(&raised)?;
+        let stamp = record.stamp;
+        let back = match write {
+            WriteMode::Default => inner.uploads.writes_back(),
+            mode => mode == WriteMode::Back,
+        };
         let remote_etag = match &live.remote_etag {
             Some(etag) => Some(etag.clone()),
-            None => Some(inner.remote.put(&hot.entry.record, object.body).await?),
+            None if back => {
+                inner.uploads.check_room()?;
+                None
+            }
+            None => {
+                let entry = Entry::new(raised, hot.entry.presence);
+                let version = Arc::new(Hot { entry, inline: hot.inline.clone() });
+                let uploaded = inner.upload(version, None, Retry::DEMAND).await;
+                Some(uploaded.map_err(NotStored::into_error)?)
+            }
         };
-        let change = Change::Raise { id, stamp: hot.entry.record.stamp, level, remote_etag };
-        inner.commit(change).await?.made()
+        let queued = remote_etag.is_none();
+        let change = Change::Raise { id, stamp, level, remote_etag };
+        let meta = inner.commit(change).await?.made()?;
+        if queued {
+            inner.take_up(id).await?;
+        }
+        Ok(meta)
     }
 }

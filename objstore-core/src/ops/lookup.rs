@@ -77,13 +77,16 @@ fn load(store: &dyn JournalStore, id: ObjectId, with_body: bool) -> Result<Optio
     }
 }
 
-fn load_inline(store: &dyn JournalStore, entry: &Entry) -> Result<Option<Bytes>, Failure> {
+pub(super) fn load_inline(
+    store: &dyn JournalStore,
+    entry: &Entry,
+) -> Result<Option<Bytes>, StoreError> {
     let record = &entry.record;
     match store.get(Space::Bodies, &body_key(record.id, record.stamp)) {
         Ok(value) => Ok(value.and_then(|value| verify_inline(record, &value))),
         // The store checks what it reads too.
         Err(StoreError::Damaged(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

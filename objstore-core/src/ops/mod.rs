@@ -9,9 +9,12 @@ mod list;
 mod lookup;
 mod put;
 mod stats;
+mod upload;
+mod uploads;
 
 pub use get::Object;
 pub(crate) use get::{Opened, unsatisfiable};
 pub(crate) use ids::IdSource;
-pub(crate) use lookup::{journal_error, not_found};
+pub(crate) use lookup::{deleted, journal_error, not_found};
 pub(crate) use stats::Counts;
+pub(crate) use upload::{NotStored, remote_error};

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
-use objstore_client::options::PutOptions;
+use objstore_client::options::{Conditions, PutOptions, WriteMode};
 use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
 use crate::bodies::{Received, ReceivedBody, Receiver};
+use crate::cache::Hot;
 use crate::env;
 use crate::journal::{Change, Committed, Live, NewBody, Put, Record};
 use crate::node::{Inner, Node};
-use crate::ops::Opened;
+use crate::remote::{Doubt, Retry, codec};
 
 impl Node {
     /// Stores a body under an id, as a new object or a new version of one, and returns its
@@ -43,7 +44,7 @@ impl Node {
             let current = inner.lookup(id, false).await?;
             options.conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         }
-        let _permit = inner.uploads.acquire().await.map_err(|_| inner.stopping())?;
+        let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
             files: &inner.files,
             blocking: inner.env.blocking.as_ref(),
@@ -116,55 +117,115 @@ impl Inner {
                 NewBody::File(published.map_err(|e| self.usage.disk_error(e))?)
             }
         };
-        let put = Put { record, body, conditions: options.conditions, reservation };
+        let write_back = match options.write {
+            WriteMode::Default => self.uploads.writes_back(),
+            mode => mode == WriteMode::Back,
+        };
+        let put = Put { record, body, conditions: options.conditions, reservation, write_back };
         self.commit_put(options.level, put).await
     }
 
     /// Commits a version at this level, or at the higher one that the object turns out to have.
     async fn commit_put(&self, mut level: Level, mut put: Put) -> Result<Arc<ObjectMeta>, Error> {
         loop {
-            // Uploads of one object keep the order of their commits, so that the remote ends with
-            // the version that the journal ends with.
-            let mut _turn = None;
-            if level > Level::Local {
-                _turn = Some(self.remote.turn(put.record.id).await);
-                let current = self.lookup(put.record.id, false).await?;
-                let overtaken =
-                    current.is_some_and(|hot| hot.entry.record.stamp >= put.record.stamp);
-                match &put.body {
-                    // It will count as having come first: nothing of it may reach the remote.
-                    NewBody::File(_) if overtaken => {
-                        return self.commit(Change::Put(put)).await?.made();
-                    }
-                    NewBody::Inline(_) if overtaken => {
-                        put.record.stamp = self.stamps.next();
-                        put.record.modified = put.record.stamp.time;
-                    }
-                    _ => {}
-                }
-                if let Some(live) = &mut put.record.live {
-                    check_user_meta(level, &live.user_meta)?;
-                    live.level = level;
-                }
-                let etag = self.upload(&put.record, &put.body).await?;
-                if let Some(live) = &mut put.record.live {
-                    live.remote_etag = Some(etag);
-                }
+            if let Some(live) = &mut put.record.live {
+                check_user_meta(level, &live.user_meta)?;
+                live.level = level;
             }
-            match self.commit(Change::Put(put)).await? {
-                Committed::Made(meta) => return Ok(meta),
+            if level > Level::Local {
+                // What the remote would not take is told before anything is kept.
+                codec::to_attributes(&put.record)?;
+            }
+            let committed = match (level, put.write_back) {
+                (Level::Local, _) => self.commit(Change::Put(put)).await?,
+                (_, true) => self.put_back(put).await?,
+                (_, false) => self.put_through(put).await?,
+            };
+            match committed {
                 Committed::Higher(current, back) => (level, put) = (current, *back),
+                made => return made.made(),
             }
         }
     }
 
-    /// Copies a version that is durable here, but not in the journal yet, to the remote.
-    async fn upload(&self, record: &Record, body: &NewBody) -> Result<String, Error> {
-        let opened = match body {
-            NewBody::Inline(bytes) => return self.remote.put(record, bytes.clone().into()).await,
-            NewBody::File(file) => Opened::new(record.clone(), file),
+    /// Makes a version durable and visible, and leaves it to the background to store it.
+    async fn put_back(&self, put: Put) -> Result<Committed, Error> {
+        self.uploads.check_room()?;
+        let id = put.record.id;
+        let committed = self.commit(Change::Put(put)).await?;
+        if let Committed::Made(_) = committed {
+            self.take_up(id).await?;
+        }
+        Ok(committed)
+    }
+
+    /// Makes a version durable, stores it in the remote, then makes it visible.
+    async fn put_through(&self, put: Put) -> Result<Committed, Error> {
+        let (id, conditions) = (put.record.id, put.conditions.clone());
+        // Uploads of one object keep the order of their commits, so that the remote ends with
+        // the version that the journal ends with.
+        let _turn = self.uploads.turn(id).await;
+        let replaces = self.replaced(id).await?;
+        let version = match self.commit(Change::Stage(put)).await? {
+            Committed::Staged(version) => version,
+            other => return Ok(other),
         };
-        let size = opened.hot.entry.meta.size;
-        self.remote.put(record, self.body(&opened, 0..size).await?).await
+        let stamp = version.entry.record.stamp;
+        let mut staged = Staged { inner: self, version: Some(Arc::clone(&version)), conditions };
+        match self.upload(Arc::clone(&version), replaces, Retry::DEMAND).await {
+            Ok(remote_etag) => {
+                let conditions = staged.conditions.clone();
+                let promoted =
+                    self.commit(Change::Promote { version, conditions, remote_etag }).await;
+                if promoted.as_ref().err().is_none_or(|e| !e.kind().is_retryable()) {
+                    self.uploads.over(id, stamp);
+                    staged.settled();
+                }
+                promoted
+            }
+            // What became of it is found out in the background.
+            Err(error) if error.is_outcome_unknown() => Err(error.into_error()),
+            Err(error) => {
+                if self.commit(Change::Unstage(version)).await.is_ok() {
+                    staged.settled();
+                }
+                Err(error.into_error())
+            }
+        }
+    }
+
+    /// The remote's tag of the version that the next one replaces there, as far as is known.
+    pub(super) async fn replaced(&self, id: ObjectId) -> Result<Option<String>, Error> {
+        if let Some(queued) = self.uploads.queued(id) {
+            return Ok(queued.replaces);
+        }
+        let current = self.lookup(id, false).await?;
+        let live = current.as_ref().and_then(|hot| hot.entry.live());
+        Ok(live.and_then(|live| live.remote_etag.clone()))
+    }
+}
+
+/// A pending version whose fate is not settled. Dropped like that, it is found out in the
+/// background.
+struct Staged<'a> {
+    inner: &'a Inner,
+    version: Option<Arc<Hot>>,
+    conditions: Conditions,
+}
+
+impl Staged<'_> {
+    fn settled(&mut self) {
+        self.version = None;
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if let Some(version) = self.version.take() {
+            let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
+            let conditions = std::mem::take(&mut self.conditions);
+            let doubt = Doubt { id, stamp, conditions, tries: 0 };
+            self.inner.uploads.doubt(doubt, self.inner.env.clock.monotonic());
+        }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Counts {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     corrupt_reads: AtomicU64,
+    uploads: AtomicU64,
+    bytes_up: AtomicU64,
 }
 
 impl Counts {
@@ -30,6 +32,11 @@ impl Counts {
 
     pub(crate) fn deleted(&self) {
         self.deletes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+        self.bytes_up.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts and reports a damaged body; what the reader is told.
@@ -92,6 +99,10 @@ impl Node {
         stats.bodies = bodies;
         stats.cache = inner.tier.stats();
         stats.requests = inner.counts.stats();
+        stats.remote.identity = inner.remote.identity();
+        stats.remote.uploads = inner.counts.uploads.load(Ordering::Relaxed);
+        stats.remote.bytes_up = inner.counts.bytes_up.load(Ordering::Relaxed);
+        stats.uploads = inner.uploads.stats(inner.env.clock.wall_nanos());
         stats
     }
 }

@@ -1,27 +1,24 @@
-//! The bucket behind a node.
-//!
-//! [`RemoteStore`] is what a node wants of it. In this release a node still writes levels 1 and 2
-//! to a directory of its own.
+//! The bucket behind a node: [`RemoteStore`] is what a node wants of it.
 
+pub(crate) mod codec;
 mod dir;
 mod dir_file;
 mod dir_names;
 mod dir_place;
 mod error;
 mod memory;
-mod own_dir;
 mod retry;
 mod rules;
 mod store;
+mod uploads;
 
 pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use memory::MemoryRemote;
-pub(crate) use own_dir::DirRemote;
-#[allow(unused_imports)] // for what comes next
 pub(crate) use retry::Retry;
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
     RemoteStore, RemoteUpload,
 };
+pub(crate) use uploads::{Doubt, Task, Uploads};

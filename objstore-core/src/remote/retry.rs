@@ -29,6 +29,12 @@ impl Retry {
     /// One call only.
     pub(crate) const ONCE: Self = Self { tries: 1, ..Self::DEMAND };
 
+    /// The same with the time that so many bytes may take besides, at 64 KiB/s.
+    pub(crate) fn for_bytes(mut self, bytes: u64) -> Self {
+        self.deadline += Duration::from_secs(bytes / (64 * 1024));
+        self
+    }
+
     /// Calls until it succeeds, fails for good, or was tried often enough.
     pub(crate) async fn call<T, F>(
         &self,

@@ -1,0 +1,187 @@
+use std::sync::Arc;
+
+use objstore_client::types::ObjectId;
+use objstore_client::{Error, ErrorKind};
+
+use crate::cache::Hot;
+use crate::env;
+use crate::journal::{Change, Committed, Entry, QueuedUpload, Stamp, load_pending, load_queued};
+use crate::node::{Inner, Node};
+use crate::ops::{NotStored, journal_error};
+use crate::remote::{Doubt, RemoteErrorKind, Retry, Task};
+
+impl Node {
+    /// Tries at once to store a version that waits for the remote, also one that the remote
+    /// refused before. Returns before it is tried; [`stats`](Self::stats) show the outcome.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nothing waits of this object, [`ErrorKind::Unavailable`],
+    /// [`ErrorKind::Stopping`].
+    pub async fn retry_upload(&self, id: ObjectId) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        let now = inner.env.clock.monotonic();
+        let upload = inner.uploads.retry(id, now).ok_or_else(nothing_waits)?;
+        inner.commit(Change::Note(vec![upload.note(id)])).await.map(drop)
+    }
+
+    /// Gives up storing a version that waits for the remote. The object stays on this node, with
+    /// the level it has; the remote keeps what it has of it.
+    ///
+    /// # Errors
+    /// As [`retry_upload`](Self::retry_upload).
+    pub async fn drop_upload(&self, id: ObjectId) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        let _turn = inner.uploads.turn(id).await;
+        let upload = inner.uploads.queued(id).ok_or_else(nothing_waits)?;
+        inner.commit(Change::Note(vec![QueuedUpload::over(id)])).await?;
+        inner.uploads.over(id, upload.stamp);
+        Ok(())
+    }
+}
+
+fn nothing_waits() -> Error {
+    Error::new(ErrorKind::NotFound, "no version of this object waits for the bucket")
+}
+
+impl Inner {
+    /// Takes up what the journal has just been told to wait.
+    pub(super) async fn take_up(&self, id: ObjectId) -> Result<(), Error> {
+        let store = Arc::clone(&self.store);
+        let load = move || load_queued(store.as_ref(), id);
+        let queued = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
+        if let Some(upload) = queued {
+            self.uploads.queue(id, upload, self.env.clock.monotonic());
+        }
+        Ok(())
+    }
+
+    /// Lets go what waits of an object, if the journal has.
+    pub(super) async fn forget_upload(&self, id: ObjectId) -> Result<(), Error> {
+        let Some(before) = self.uploads.queued(id) else { return Ok(()) };
+        let store = Arc::clone(&self.store);
+        let load = move || load_queued(store.as_ref(), id);
+        let queued = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
+        if queued.is_none() {
+            // Not what was queued since then.
+            self.uploads.over(id, before.stamp);
+        }
+        Ok(())
+    }
+
+    /// Does one thing in the remote that nobody waits for.
+    pub(crate) async fn work_off(&self, task: Task) {
+        match task {
+            Task::Upload(id) => self.upload_queued(id).await,
+            Task::Decide(doubt) => self.decide(doubt).await,
+            Task::Abort(begun, tries) => self.abort(begun, tries).await,
+        }
+    }
+
+    async fn upload_queued(&self, id: ObjectId) {
+        let _turn = self.uploads.turn(id).await;
+        let Some(queued) = self.uploads.queued(id) else { return };
+        let stamp = queued.stamp;
+        let current = match self.lookup(id, true).await {
+            Ok(current) => current,
+            Err(error) => return self.upload_failed(id, queued, error.into()).await,
+        };
+        let waiting = current.filter(|hot| hot.entry.record.stamp == stamp);
+        let Some(live) = waiting.as_ref().and_then(|hot| hot.entry.live()) else {
+            // Overwritten or deleted: the journal has let it go with that change.
+            return self.uploads.over(id, stamp);
+        };
+        let level = live.level;
+        let Some(version) = waiting.clone() else { return };
+        match self.upload(version, queued.replaces.clone(), Retry::ONCE).await {
+            Ok(etag) => {
+                let change = Change::Raise { id, stamp, level, remote_etag: Some(etag) };
+                match self.commit(change).await {
+                    Ok(_) => self.uploads.over(id, stamp),
+                    Err(error) => self.upload_failed(id, queued, error.into()).await,
+                }
+            }
+            Err(error) => self.upload_failed(id, queued, error).await,
+        }
+    }
+
+    async fn upload_failed(&self, id: ObjectId, mut queued: QueuedUpload, error: NotStored) {
+        let error = match error {
+            NotStored::There(error) => error,
+            NotStored::Here(error) => crate::remote::RemoteError::new(
+                match error.kind() {
+                    // A body that is damaged here will be so the next time.
+                    ErrorKind::Corrupt | ErrorKind::InvalidUserMeta => RemoteErrorKind::Refused,
+                    _ => RemoteErrorKind::Unavailable,
+                },
+                error.to_string(),
+            )
+            .with_source(error),
+        };
+        tracing::warn!(%id, %error, "an upload failed");
+        let for_good = matches!(
+            error.kind(),
+            RemoteErrorKind::Refused
+                | RemoteErrorKind::Unsupported
+                | RemoteErrorKind::PreconditionFailed
+        );
+        if for_good {
+            queued.refused = Some(error.to_string());
+            // Not being able to note it only means that the next start tries once more.
+            let _ = self.commit(Change::Note(vec![queued.note(id)])).await;
+        }
+        let (entropy, now) = (self.env.entropy.as_ref(), self.env.clock.monotonic());
+        self.uploads.failed(id, queued, &error, entropy, now);
+    }
+
+    /// Finds out whether the remote has a pending version, and shows it or gives it up.
+    async fn decide(&self, doubt: Doubt) {
+        let _turn = self.uploads.turn(doubt.id).await;
+        let (id, stamp) = (doubt.id, doubt.stamp);
+        let version = match self.pending(id, stamp).await {
+            Ok(Some(version)) => version,
+            Ok(None) => return,
+            Err(error) => return self.still_in_doubt(doubt, error),
+        };
+        let found = match self.find(id, &Retry::ONCE).await {
+            Ok(found) => found.filter(|found| found.stamp == stamp),
+            Err(error) => {
+                let (entropy, now) = (self.env.entropy.as_ref(), self.env.clock.monotonic());
+                return self.uploads.doubt_again(doubt, &error, entropy, now);
+            }
+        };
+        let change = match found.and_then(|found| found.live?.remote_etag) {
+            Some(remote_etag) => {
+                let conditions = doubt.conditions.clone();
+                Change::Promote { version, conditions, remote_etag }
+            }
+            None => Change::Unstage(version),
+        };
+        match self.commit(change).await {
+            Ok(Committed::Made(_)) => {
+                tracing::info!(%id, "a put that was answered with unknown turned out to have been made");
+                self.uploads.over(id, stamp);
+            }
+            Err(error) if error.kind().is_retryable() => self.still_in_doubt(doubt, error),
+            _ => {}
+        }
+    }
+
+    fn still_in_doubt(&self, doubt: Doubt, error: Error) {
+        let error =
+            crate::remote::RemoteError::new(RemoteErrorKind::Unavailable, error.to_string());
+        let (entropy, now) = (self.env.entropy.as_ref(), self.env.clock.monotonic());
+        self.uploads.doubt_again(doubt, &error, entropy, now);
+    }
+
+    async fn pending(&self, id: ObjectId, stamp: Stamp) -> Result<Option<Arc<Hot>>, Error> {
+        let store = Arc::clone(&self.store);
+        let load = move || load_pending(store.as_ref(), id, stamp);
+        let found = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
+        Ok(found.map(|version| {
+            let entry = Entry::new(version.record, version.presence);
+            Arc::new(Hot { entry, inline: None })
+        }))
+    }
+}
