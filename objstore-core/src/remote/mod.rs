@@ -5,10 +5,14 @@
 
 mod dir;
 mod error;
+#[cfg(feature = "s3")]
+mod s3;
 mod store;
 
 pub(crate) use dir::DirRemote;
 pub use error::{RemoteError, RemoteErrorKind};
+#[cfg(feature = "s3")]
+pub use s3::{S3Checksums, S3Remote, S3Settings};
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
