@@ -44,7 +44,7 @@ pub trait Disk: Send + Sync + Debug {
     /// As the operating system says.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
-    /// The names in a directory; none when it does not exist.
+    /// The names in a directory, those of directories in it included; none when it does not exist.
     ///
     /// # Errors
     /// As the operating system says.
@@ -90,6 +90,12 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// As the operating system says. After an error nothing that was written may be trusted.
     fn sync(&self) -> io::Result<()>;
+
+    /// Bytes that can be read from it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn size(&self) -> io::Result<u64>;
 
     /// Bytes the file takes on the disk.
     ///

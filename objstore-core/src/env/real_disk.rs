@@ -174,6 +174,10 @@ impl DiskFile for RegularFile {
         self.0.sync_data()
     }
 
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
     fn physical_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.blocks().saturating_mul(512))
     }

@@ -4,13 +4,21 @@
 //! to a directory of its own.
 
 mod dir;
+mod dir_file;
+mod dir_names;
+mod dir_place;
 mod error;
+mod memory;
+mod own_dir;
+mod rules;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
 
-pub(crate) use dir::DirRemote;
+pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
+pub use memory::MemoryRemote;
+pub(crate) use own_dir::DirRemote;
 #[cfg(feature = "s3")]
 pub use s3::{S3Checksums, S3Remote, S3Settings};
 pub use store::{

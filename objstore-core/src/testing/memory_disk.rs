@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -146,8 +146,11 @@ impl Disk for MemoryDisk {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let names = lock(&self.names);
-        let below = names.live.keys().filter(|name| parent(name) == path);
-        Ok(below.filter_map(|name| name.rsplit('/').next()).map(str::to_owned).collect())
+        let in_it = |name: &String| {
+            let below = name.strip_prefix(path)?.strip_prefix('/')?;
+            below.split('/').next().map(str::to_owned)
+        };
+        Ok(names.live.keys().filter_map(in_it).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     fn space(&self) -> io::Result<DiskSpace> {
@@ -189,6 +192,10 @@ impl DiskFile for Node {
             bytes.durable = bytes.live.clone();
         }
         Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(lock(&self.bytes).live.len() as u64)
     }
 
     fn physical_bytes(&self) -> io::Result<u64> {

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective, MultipartUpload,
@@ -9,13 +11,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::S3Remote;
 use super::errors::{Call, Failure, broken};
 use super::reply::{self, NO_TYPE, decoded, tag};
+use crate::remote::rules::{self, PAGE_MAX};
 use crate::remote::{
     RemoteAttributes, RemoteCondition, RemoteEntry, RemoteError, RemoteErrorKind, RemoteFuture,
     RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart, RemoteStore,
     RemoteUpload,
 };
 
-const LIST_MAX: usize = 1000;
 /// Stands above every key that a rolled-up prefix covers.
 const LAST: char = char::MAX;
 /// What may stand unescaped in `x-amz-copy-source`.
@@ -33,7 +35,10 @@ impl RemoteStore for S3Remote {
 
     fn get<'a>(&'a self, key: &'a str, get: RemoteGet) -> RemoteFuture<'a, RemoteObject> {
         Box::pin(async move {
-            let range = get.range.as_ref().map(range_header).transpose()?;
+            if get.range.as_ref().is_some_and(Range::is_empty) {
+                return Err(self.nothing_of(key, &get).await);
+            }
+            let range = get.range.as_ref().map(range_header);
             let wanted = get.if_match.as_deref().map(quoted);
             let sent = self
                 .call(Call::Get, |client| {
@@ -65,6 +70,7 @@ impl RemoteStore for S3Remote {
         condition: RemoteCondition,
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
+            rules::check_attributes(attributes)?;
             let (present, absent) = self.conditions(condition)?;
             let sent = self
                 .call(Call::Put, |client| {
@@ -90,6 +96,7 @@ impl RemoteStore for S3Remote {
         attributes: &'a RemoteAttributes,
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
+            rules::check_attributes(attributes)?;
             let sent = self
                 .call(Call::Begin, |client| {
                     let request = client.create_multipart_upload().bucket(&self.settings.bucket);
@@ -137,9 +144,7 @@ impl RemoteStore for S3Remote {
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
             let (present, absent) = self.conditions(condition)?;
-            let mut sorted: Vec<_> = parts.iter().collect();
-            sorted.sort_unstable_by_key(|part| part.number);
-            let parts = sorted.into_iter().map(completed).collect::<Result<Vec<_>, _>>()?;
+            let parts = parts.iter().map(completed).collect::<Result<Vec<_>, _>>()?;
             let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
             let sent = self
                 .call(Call::Complete, |client| {
@@ -179,7 +184,7 @@ impl RemoteStore for S3Remote {
                     let request = client.list_multipart_uploads().bucket(&self.settings.bucket);
                     request
                         .prefix(self.key(prefix))
-                        .max_uploads(LIST_MAX as i32)
+                        .max_uploads(PAGE_MAX as i32)
                         .encoding_type(EncodingType::Url)
                         .send()
                 })
@@ -203,7 +208,15 @@ impl RemoteStore for S3Remote {
                 })
                 .await;
             match sent {
-                Err(failure) if failure.error.kind() == RemoteErrorKind::NotFound => Ok(()),
+                Err(failure) if failure.error.kind() == RemoteErrorKind::NotFound => {
+                    match present {
+                        None => Ok(()),
+                        Some(_) => Err(RemoteError::new(
+                            RemoteErrorKind::PreconditionFailed,
+                            "there is no object in the bucket where one was expected",
+                        )),
+                    }
+                }
                 sent => sent.map(drop).map_err(error),
             }
         })
@@ -218,6 +231,7 @@ impl RemoteStore for S3Remote {
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
             let (present, absent) = self.conditions(condition)?;
+            attributes.map_or(Ok(()), rules::check_attributes)?;
             let source = format!("{}/{}", self.settings.bucket, self.key(from));
             let source = utf8_percent_encode(&source, SOURCE).to_string();
             let sent = self
@@ -247,8 +261,8 @@ impl RemoteStore for S3Remote {
     fn list(&self, list: RemoteList) -> RemoteFuture<'_, RemotePage> {
         Box::pin(async move {
             let limit = match list.limit {
-                0 => LIST_MAX,
-                limit => limit.min(LIST_MAX),
+                0 => PAGE_MAX,
+                limit => limit.min(PAGE_MAX),
             };
             let skipped = rolled_up_at(&list);
             let after = list.after.as_deref().map(|after| match skipped {
@@ -290,6 +304,17 @@ impl RemoteStore for S3Remote {
 }
 
 impl S3Remote {
+    /// An empty range cannot be asked for, and any object misses it.
+    async fn nothing_of(&self, key: &str, get: &RemoteGet) -> RemoteError {
+        match self.head(key).await {
+            Ok(head) => match rules::wanted_range(get, &head) {
+                Ok(_) => broken(Call::Head, "an empty range exists in it"),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        }
+    }
+
     /// The values of If-Match and If-None-Match.
     fn conditions(
         &self,
@@ -346,20 +371,14 @@ fn quoted(tag: &str) -> String {
     format!("\"{tag}\"")
 }
 
-fn range_header(range: &std::ops::Range<u64>) -> Result<String, RemoteError> {
-    if range.is_empty() {
-        return Err(RemoteError::new(RemoteErrorKind::Refused, "the range asked for is empty"));
-    }
+fn range_header(range: &Range<u64>) -> String {
     // Servers read the numbers as signed ones; no object is that long.
-    let last = (range.end - 1).min(i64::MAX as u64);
-    Ok(format!("bytes={}-{last}", range.start))
+    format!("bytes={}-{}", range.start, (range.end - 1).min(i64::MAX as u64))
 }
 
 fn part_number(number: u32) -> Result<i32, RemoteError> {
-    match i32::try_from(number) {
-        Ok(number @ 1..) => Ok(number),
-        _ => Err(RemoteError::new(RemoteErrorKind::Refused, "parts are numbered from 1")),
-    }
+    rules::check_part_number(number)?;
+    i32::try_from(number).map_err(|_| rules::refused("no such part number"))
 }
 
 fn completed(part: &RemotePart) -> Result<CompletedPart, RemoteError> {
@@ -377,11 +396,11 @@ fn metadata(attributes: &RemoteAttributes) -> Option<std::collections::HashMap<S
         .then(|| pairs.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-/// The rolled-up prefix that a page ended with. S3 would begin with it again, because the keys
-/// below it are above it.
+/// The rolled-up prefix that a page ended with, or in. S3 would begin with it again, because keys
+/// below it are still to come.
 fn rolled_up_at(list: &RemoteList) -> Option<&str> {
     let after = list.after.as_deref()?;
     let delimiter = list.delimiter.as_deref().filter(|text| !text.is_empty())?;
     let rest = after.strip_prefix(&list.prefix)?;
-    (rest.find(delimiter)? + delimiter.len() == rest.len()).then_some(after)
+    after.get(..list.prefix.len() + rest.find(delimiter)? + delimiter.len())
 }
