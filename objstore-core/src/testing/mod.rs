@@ -1,8 +1,11 @@
 //! Parts that stand in for a disk, with the same promises and a way to break them. They run in
-//! [`crate::Builder::in_memory`] nodes too, so they are as real as their users.
+//! [`crate::Builder::in_memory`] nodes too, so they are as real as their users. And the checks that
+//! a part has to pass to stand in for another.
 
 mod memory_disk;
+mod remote_suite;
 mod steps;
 
 pub use memory_disk::MemoryDisk;
+pub use remote_suite::remote_suite;
 pub use steps::Steps;
