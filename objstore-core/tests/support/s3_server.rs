@@ -435,7 +435,10 @@ impl S3 for Bucket {
         let mut list = RemoteList::default();
         list.prefix = input.prefix.unwrap_or_default();
         list.delimiter = input.delimiter;
-        list.after = input.continuation_token.or(input.start_after);
+        let token = input
+            .continuation_token
+            .map(|token| percent_decode_str(&token).decode_utf8_lossy().into_owned());
+        list.after = token.or(input.start_after);
         list.limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000);
         let page = self.0.store.list(list).await.map_err(|e| error(&e))?;
         let encoded = input.encoding_type.is_some();
@@ -457,7 +460,7 @@ impl S3 for Bucket {
             key_count: Some((contents.len() + prefixes.len()) as i32),
             encoding_type: input.encoding_type,
             is_truncated: Some(page.next.is_some()),
-            next_continuation_token: page.next,
+            next_continuation_token: page.next.map(|next| written(&next, true).replace('+', "%20")),
             contents: Some(contents),
             common_prefixes: Some(prefixes),
             ..Default::default()

@@ -98,6 +98,10 @@ fn unanswered<E: StdError + 'static>(call: Call, error: &SdkError<E>) -> Failure
 
 fn answered(call: Call, code: Option<&str>, reply: &HttpResponse) -> Failure {
     let status = reply.status().as_u16();
+    if status < 300 && code.is_none() {
+        let error = broken(call, "it is not what S3 says to it");
+        return Failure { error, stale: false, code: None };
+    }
     let kind = kind(call, status, code);
     let mut message = format!("the bucket answered {status}");
     // Both come from the network, and this line ends in logs.

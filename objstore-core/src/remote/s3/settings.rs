@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct S3Settings {
     /// The bucket's name. Required.
     pub bucket: String,
-    /// What stands before every key, as it is: a directory needs its `/`. At most 512 bytes.
-    /// Default: nothing.
+    /// What stands before every key, as it is: a directory needs its `/`. At most 512 bytes, which
+    /// are missing from the 1,024 of a key. Default: nothing.
     pub prefix: String,
     /// The bucket's region. Default: `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile's; with an
     /// endpoint, `us-east-1`.
