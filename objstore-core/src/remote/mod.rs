@@ -9,6 +9,8 @@ mod error;
 mod memory;
 mod retry;
 mod rules;
+#[cfg(feature = "s3")]
+mod s3;
 mod store;
 mod uploads;
 
@@ -16,6 +18,8 @@ pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use memory::MemoryRemote;
 pub(crate) use retry::Retry;
+#[cfg(feature = "s3")]
+pub use s3::{S3Checksums, S3Remote, S3Settings};
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
