@@ -67,4 +67,4 @@ pub use journal::NodeId;
 pub use node::Node;
 pub use objstore_client::{Body, Error, ErrorKind, options, types, wire};
 pub use ops::Object;
-pub use settings::{HttpSettings, Settings};
+pub use settings::{FillSettings, HttpSettings, Settings};

@@ -39,7 +39,7 @@ impl Counters {
                 self.objects = apply(self.objects, 1);
                 self.bytes = apply(self.bytes, live.size);
                 match entry.presence {
-                    Presence::Absent => {}
+                    Presence::Absent | Presence::Cached => {}
                     Presence::Inline => self.inline_bytes = apply(self.inline_bytes, live.size),
                     Presence::File { physical } => {
                         self.file_bytes = apply(self.file_bytes, physical);

@@ -272,6 +272,11 @@ impl Writer {
                     pending.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
                     pending.garbage.push((id, stamp, physical));
                 }
+                // It may have a file. What that takes was never counted with the others.
+                Presence::Cached => {
+                    pending.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
+                    pending.garbage.push((id, stamp, 0));
+                }
             }
         }
         self.counters.replace(current.map(|hot| &hot.entry), &new.entry);
