@@ -48,6 +48,8 @@ mod builder;
 mod cache;
 mod digest;
 pub mod env;
+#[allow(dead_code)] // for what comes next
+mod fills;
 mod http;
 mod janitor;
 pub mod journal;
