@@ -49,6 +49,8 @@ mod builder;
 mod cache;
 mod digest;
 pub mod env;
+#[allow(dead_code)] // for what comes next
+mod fills;
 mod http;
 mod janitor;
 pub mod journal;
@@ -68,4 +70,4 @@ pub use journal::NodeId;
 pub use node::Node;
 pub use objstore_client::{Body, Error, ErrorKind, options, types, wire};
 pub use ops::Object;
-pub use settings::{HttpSettings, Settings};
+pub use settings::{FillSettings, HttpSettings, Settings};

@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_uploads: usize,
     /// How bodies get to the remote.
     pub uploads: UploadSettings,
+    /// How bodies are brought from the remote.
+    pub fill: FillSettings,
     /// The public HTTP service.
     pub http: HttpSettings,
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
             inline_max_bytes: 64 * 1024,
             max_uploads: 256,
             uploads: UploadSettings::default(),
+            fill: FillSettings::default(),
             http: HttpSettings::default(),
         }
     }
@@ -86,6 +89,51 @@ impl Default for UploadSettings {
             part_bytes: 8 << 20,
             parts_parallel: 4,
             budget_bytes: 128 << 20,
+        }
+    }
+}
+
+/// How bodies are brought from the remote. Values out of bounds are taken as the nearest bound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FillSettings {
+    /// The most bytes asked for in one request: 64 KiB to 64 MiB, in whole units of 64 KiB.
+    /// Default 8 MiB.
+    pub block_bytes: u64,
+    /// Requests kept going ahead of one reader: 1 to 64. Default 8.
+    pub parallel: usize,
+    /// The most bytes asked for and not here yet, over all readers: at least
+    /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. Default
+    /// 128 MiB.
+    pub budget_bytes: u64,
+    /// The time without a byte after which a reply is given up and the rest asked for anew, in
+    /// milliseconds: 100 ms to 10 minutes. Default 15 s.
+    pub stall_timeout_ms: u64,
+}
+
+impl FillSettings {
+    const UNIT: u64 = crate::bodies::UNIT as u64;
+
+    /// With every value within its bounds.
+    pub(crate) fn clamped(&self) -> Self {
+        let block = self.block_bytes.clamp(Self::UNIT, 64 << 20) / Self::UNIT * Self::UNIT;
+        Self {
+            block_bytes: block,
+            parallel: self.parallel.clamp(1, 64),
+            budget_bytes: self.budget_bytes.clamp(block, 64 << 30),
+            stall_timeout_ms: self.stall_timeout_ms.clamp(100, 600_000),
+        }
+    }
+}
+
+impl Default for FillSettings {
+    fn default() -> Self {
+        Self {
+            block_bytes: 8 << 20,
+            parallel: 8,
+            budget_bytes: 128 << 20,
+            stall_timeout_ms: 15_000,
         }
     }
 }

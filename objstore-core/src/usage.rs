@@ -28,6 +28,8 @@ pub(crate) struct Usage {
     gate: Mutex<()>,
     /// Body files waiting to be removed.
     garbage: AtomicU64,
+    /// What running fills have stored.
+    filled: AtomicU64,
     /// What is set aside for a full disk.
     reserve: u64,
     /// Room promised to puts under way.
@@ -72,7 +74,7 @@ impl Usage {
 
     /// All but what the journal took on since it was measured.
     fn bodies(&self) -> u64 {
-        [&self.journal, &self.files, &self.garbage, &self.reserved]
+        [&self.journal, &self.files, &self.garbage, &self.filled, &self.reserved]
             .iter()
             .map(|part| part.load(Ordering::Relaxed))
             .fold(self.reserve, u64::saturating_add)
@@ -176,6 +178,17 @@ impl Usage {
     /// The disk was measured after files had grown by this.
     pub(crate) fn files_measured(&self, seen: u64) {
         self.files_growth.fetch_sub(seen, Ordering::Relaxed);
+    }
+
+    /// A running fill stored so many bytes.
+    pub(crate) fn filled_grew(&self, bytes: u64) {
+        self.filled.fetch_add(bytes, Ordering::Relaxed);
+        self.files_grew(bytes);
+    }
+
+    /// A fill that stored so many bytes runs no more.
+    pub(crate) fn filled_ended(&self, bytes: u64) {
+        self.filled.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn set_files(&self, bytes: u64) {

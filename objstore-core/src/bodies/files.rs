@@ -1,15 +1,16 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use objstore_client::types::ObjectId;
 use quick_cache::sync::{Cache, GuardResult};
 
 use super::layout::{self, Header, Layout};
+use super::partial::PartialFile;
 use crate::env::{Disk, DiskFile, Entropy};
 use crate::janitor::Janitor;
-use crate::journal::Stamp;
+use crate::journal::{Record, Stamp};
 
 /// Open files kept for the next reader. Bounded, because a descriptor is a thing a host may run
 /// out of.
@@ -28,6 +29,8 @@ pub(crate) struct FileStore {
     open: Cache<(ObjectId, Stamp), Arc<dyn DiskFile>>,
     /// Staged names whose commit failed in an unknown way; looked at when the journal is back.
     unresolved: Mutex<HashSet<String>>,
+    /// The files of bodies that are here in part, while somebody works with them.
+    partial: Mutex<HashMap<(ObjectId, Stamp), Weak<PartialFile>>>,
 }
 
 /// A body file between being written and its record being committed. Dropping it does what its
@@ -56,7 +59,53 @@ pub(crate) enum Outcome {
 impl FileStore {
     pub(crate) fn new(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, janitor: Janitor) -> Self {
         let open = Cache::new(OPEN_FILES);
-        Self { disk, entropy, janitor, open, unresolved: Mutex::default() }
+        Self {
+            disk,
+            entropy,
+            janitor,
+            open,
+            unresolved: Mutex::default(),
+            partial: Mutex::default(),
+        }
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
+    }
+
+    /// The file of a version that is here in part, or may soon be. A removal after this call ends
+    /// it; of one that came before, the journal knows. Does not block.
+    pub(crate) fn partial(self: &Arc<Self>, record: &Record, size: u64) -> Arc<PartialFile> {
+        let version = (record.id, record.stamp);
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = partial.get(&version).and_then(Weak::upgrade);
+        if let Some(file) = known.as_ref().filter(|file| !file.is_removed()) {
+            return Arc::clone(file);
+        }
+        let file = PartialFile::new(Arc::clone(self), record.clone(), Layout::new(size));
+        let file = Arc::new(file);
+        partial.insert(version, Arc::downgrade(&file));
+        drop(partial);
+        // After the lock is given back: it may be the last, and its end takes the lock.
+        drop(known);
+        file
+    }
+
+    pub(super) fn forget_partial(&self, version: (ObjectId, Stamp)) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        if partial.get(&version).is_some_and(|file| file.strong_count() == 0) {
+            partial.remove(&version);
+        }
+    }
+
+    fn end_partial(&self, version: (ObjectId, Stamp)) {
+        let file = {
+            let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            partial.get(&version).and_then(Weak::upgrade)
+        };
+        if let Some(file) = file {
+            file.end();
+        }
     }
 
     /// A new file to receive a body into. Blocks.
@@ -97,8 +146,12 @@ impl FileStore {
     pub(crate) fn remove(&self, versions: &[(ObjectId, Stamp)]) -> io::Result<()> {
         let mut dirs = BTreeSet::new();
         for (id, stamp) in versions {
+            // First, so that no file is made where one was just removed.
+            self.end_partial((*id, *stamp));
             let path = layout::path(*id, *stamp);
             self.disk.remove(&path)?;
+            // Once more, for one that opened it in between.
+            self.end_partial((*id, *stamp));
             self.open.remove(&(*id, *stamp));
             dirs.extend(path.split_once('/').map(|(dir, _)| dir.to_owned()));
         }

@@ -3,6 +3,7 @@
 mod files;
 mod inline;
 mod layout;
+mod partial;
 mod reader;
 mod staging;
 mod units;
@@ -10,6 +11,8 @@ mod units;
 pub(crate) use files::{FileBody, FileStore, Outcome};
 pub(crate) use inline::{seal_inline, verify_inline};
 pub(crate) use layout::Layout;
+#[allow(unused_imports)] // for what comes next
+pub(crate) use partial::PartialFile;
 pub(crate) use reader::{FileReader, ReadError};
 pub(crate) use staging::{Received, ReceivedBody, Receiver};
-pub(crate) use units::{UNIT, crc32c};
+pub(crate) use units::{UNIT, crc32c, unit_checksum};

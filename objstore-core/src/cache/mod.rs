@@ -3,5 +3,5 @@
 mod buffers;
 mod tier;
 
-pub(crate) use buffers::Buffers;
+pub(crate) use buffers::{Buffer, Buffers};
 pub(crate) use tier::{Hot, Lookup, Tier};

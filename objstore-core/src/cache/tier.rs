@@ -170,6 +170,18 @@ impl Tier {
         }
     }
 
+    /// Whether a unit is here, without counting.
+    pub(crate) fn has_unit(&self, id: ObjectId, stamp: Stamp, unit: u64) -> bool {
+        let key = Key { id, unit: Some((stamp, unit)) };
+        self.cache.as_ref().is_some_and(|cache| cache.contains_key(&key))
+    }
+
+    pub(crate) fn forget_unit(&self, id: ObjectId, stamp: Stamp, unit: u64) {
+        if let Some(cache) = &self.cache {
+            cache.remove(&Key { id, unit: Some((stamp, unit)) });
+        }
+    }
+
     pub(crate) fn put_unit(&self, id: ObjectId, stamp: Stamp, unit: u64, bytes: Bytes) {
         if let Some(cache) = &self.cache {
             cache.insert(Key { id, unit: Some((stamp, unit)) }, Value::Unit(bytes));

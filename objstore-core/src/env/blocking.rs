@@ -132,13 +132,22 @@ pub(crate) async fn run<T: Send + 'static>(
     blocking: &dyn Blocking,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
+    start(blocking, work).await.map_err(|_| {
+        Error::new(ErrorKind::Stopping, "the runtime that this node works on is shutting down")
+    })
+}
+
+/// Starts `work` at once; its result comes through the channel, which closes when it cannot be
+/// done. Otherwise as [`run`].
+pub(crate) fn start<T: Send + 'static>(
+    blocking: &dyn Blocking,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     blocking.start(Box::new(move || {
         if !sender.is_closed() {
             let _ = sender.send(work());
         }
     }));
-    receiver.await.map_err(|_| {
-        Error::new(ErrorKind::Stopping, "the runtime that this node works on is shutting down")
-    })
+    receiver
 }

@@ -2,6 +2,8 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 /// A place for body files: one directory and what lies below it. All calls may block.
 ///
 /// Paths are relative, `/`-separated, and made of names this crate chose; an implementation never
@@ -18,6 +20,12 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// `NotFound`, `InvalidData` for what is not a regular file, else as the operating system says.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a regular file for reading and writing, as [`open`](Self::open) does for reading.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn edit(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives a file a second name. Missing directories above it are made and made durable.
     ///
@@ -84,6 +92,18 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// As the operating system says.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all parts, one behind the other, from `offset` on.
+    ///
+    /// # Errors
+    /// As the operating system says; then some of it may have been written.
+    fn write_parts_at(&self, parts: &[Bytes], mut offset: u64) -> io::Result<()> {
+        for part in parts {
+            self.write_all_at(part, offset)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
 
     /// Makes all that was written durable.
     ///

@@ -9,8 +9,8 @@ mod real_disk;
 
 use std::sync::Arc;
 
-pub(crate) use blocking::run;
 pub use blocking::{Blocking, Job, TokioBlocking};
+pub(crate) use blocking::{run, start};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace};
 pub use entropy::{Entropy, OsEntropy};

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::disk::{Disk, DiskFile, DiskSpace};
@@ -60,6 +61,22 @@ impl DirectoryDisk {
         let (parent, name) = self.parent(path, false)?;
         Ok(rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?)
     }
+
+    fn open_regular(&self, path: &str, access: OFlags) -> io::Result<Arc<dyn DiskFile>> {
+        let (dir, name) = self.parent(path, false)?;
+        // NONBLOCK so that a pipe planted here is refused below instead of waited for.
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let not_a_file = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+        let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(not_a_file()),
+            other => other?,
+        };
+        let file = File::from(fd);
+        if !file.metadata()?.is_file() {
+            return Err(not_a_file());
+        }
+        Ok(Arc::new(RegularFile(file)))
+    }
 }
 
 /// Makes a directory, and those above it, that only its owner can enter.
@@ -78,19 +95,11 @@ impl Disk for DirectoryDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let (dir, name) = self.parent(path, false)?;
-        // NONBLOCK so that a pipe planted here is refused below instead of waited for.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let not_a_file = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
-        let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Err(not_a_file()),
-            other => other?,
-        };
-        let file = File::from(fd);
-        if !file.metadata()?.is_file() {
-            return Err(not_a_file());
-        }
-        Ok(Arc::new(RegularFile(file)))
+        self.open_regular(path, OFlags::RDONLY)
+    }
+
+    fn edit(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_regular(path, OFlags::RDWR)
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
@@ -144,6 +153,10 @@ impl Disk for DirectoryDisk {
     }
 }
 
+/// The most parts that pwritev(2) takes.
+#[cfg(target_os = "linux")]
+const IOV_MAX: usize = 1024;
+
 #[derive(Debug)]
 struct RegularFile(File);
 
@@ -168,6 +181,27 @@ impl DiskFile for RegularFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(buf, offset)
+    }
+
+    /// One call of pwritev(2), or few.
+    #[cfg(target_os = "linux")]
+    fn write_parts_at(&self, parts: &[Bytes], mut offset: u64) -> io::Result<()> {
+        let mut slices: Vec<_> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        io::IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let batch = left.get(..left.len().min(IOV_MAX)).unwrap_or_default();
+            let written = match rustix::io::pwritev(&self.0, batch, offset) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other?,
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            offset += written as u64;
+            io::IoSlice::advance_slices(&mut left, written);
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

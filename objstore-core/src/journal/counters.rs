@@ -57,7 +57,7 @@ impl Counters {
     fn count_body(&mut self, entry: &Entry, apply: fn(u64, u64) -> u64) {
         let size = entry.live().map_or(0, |live| live.size);
         match entry.presence {
-            Presence::Absent => {}
+            Presence::Absent | Presence::Cached => {}
             Presence::Inline => self.inline_bytes = apply(self.inline_bytes, size),
             Presence::File { physical } => self.file_bytes = apply(self.file_bytes, physical),
         }

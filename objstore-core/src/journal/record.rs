@@ -40,6 +40,9 @@ pub(crate) enum Presence {
     Inline,
     /// In a file of its own that takes this many bytes of disk.
     File { physical: u64 },
+    /// In part, or in whole, or not at all: it is in the remote, and what is here is a cache of it
+    /// that may be dropped at any time.
+    Cached,
 }
 
 /// A record with this node's presence: what one lookup yields.

@@ -452,6 +452,11 @@ impl Writer {
                 group.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
                 group.garbage.push((id, stamp, physical));
             }
+            // It may have a file. What that takes was never counted with the others.
+            Presence::Cached => {
+                group.batch.put(Space::Meta, garbage_key(id, stamp), Bytes::new());
+                group.garbage.push((id, stamp, 0));
+            }
         }
     }
 

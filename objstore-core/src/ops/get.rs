@@ -139,7 +139,7 @@ impl Inner {
                 self.tier.forget(id);
                 Err(Missed::Replaced)
             }
-            (None, Presence::Absent) => Err(Missed::Failed(Error::new(
+            (None, Presence::Absent | Presence::Cached) => Err(Missed::Failed(Error::new(
                 ErrorKind::NotFound,
                 "the object is known, but its body is not on this node",
             ))),

@@ -1,0 +1,286 @@
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use objstore_client::{Body, Error, ErrorKind};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::cutter::Cutter;
+use super::fill::Fill;
+use super::{FillError, count};
+use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, Retry};
+
+/// Units on their way here: one request, and those that go on with it when it breaks off.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) units: Range<u64>,
+    arrivals: Mutex<Arrivals>,
+    news: Notify,
+    task: OnceLock<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Arrivals {
+    /// What has arrived and is not in the file (yet).
+    held: Vec<Option<Bytes>>,
+    /// The unit that arrives next.
+    next: u64,
+    ended: Option<Result<(), FillError>>,
+}
+
+impl Arrivals {
+    fn brings(&self, unit: u64, index: Option<usize>) -> bool {
+        let held = index.and_then(|index| self.held.get(index));
+        self.next <= unit || held.is_some_and(Option::is_some)
+    }
+}
+
+/// What became of a unit that was waited for.
+pub(super) enum Waited {
+    Unit(Bytes),
+    /// It has arrived and is in the file.
+    Stored,
+    Failed(FillError),
+}
+
+/// A reply under way, up to this byte.
+pub(super) struct Reply {
+    pub(super) end: u64,
+    pub(super) body: Body,
+}
+
+/// The time that the end of a reply is waited for when all its bytes are here, so that its
+/// connection can be used again.
+const ENDING: Duration = Duration::from_millis(100);
+
+/// Permits for so many bytes.
+pub(super) fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+impl Fetch {
+    pub(super) fn new(units: Range<u64>) -> Self {
+        let len = usize::try_from(units.end - units.start).unwrap_or(0);
+        let arrivals = Arrivals { held: vec![None; len], next: units.start, ended: None };
+        Self { units, arrivals: Mutex::new(arrivals), news: Notify::new(), task: OnceLock::new() }
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self, unit: u64) -> Option<usize> {
+        usize::try_from(unit.checked_sub(self.units.start)?).ok()
+    }
+
+    /// A unit that is in memory because of this fetch.
+    pub(super) fn held(&self, unit: u64) -> Option<Bytes> {
+        self.arrivals().held.get(self.index(unit)?)?.clone()
+    }
+
+    pub(super) async fn wait(&self, unit: u64) -> Waited {
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            // Before looking, so that nothing that comes in between is missed.
+            news.as_mut().enable();
+            if let Some(bytes) = self.held(unit) {
+                return Waited::Unit(bytes);
+            }
+            {
+                let arrivals = self.arrivals();
+                match &arrivals.ended {
+                    _ if unit < arrivals.next => return Waited::Stored,
+                    Some(Err(error)) => return Waited::Failed(error.clone()),
+                    Some(Ok(())) => return Waited::Stored,
+                    None => {}
+                }
+            }
+            news.await;
+        }
+    }
+
+    pub(super) fn arrived(&self, unit: u64, bytes: Bytes) {
+        let Some(index) = self.index(unit) else { return };
+        let mut arrivals = self.arrivals();
+        if let Some(place) = arrivals.held.get_mut(index) {
+            *place = Some(bytes);
+        }
+        arrivals.next = unit + 1;
+        drop(arrivals);
+        self.news.notify_waiters();
+    }
+
+    /// These units are in the file now.
+    pub(super) fn stored(&self, first: u64, units: usize) {
+        let Some(index) = self.index(first) else { return };
+        let stored: Vec<_> = {
+            let mut arrivals = self.arrivals();
+            arrivals.held.iter_mut().skip(index).take(units).map(Option::take).collect()
+        };
+        // Buffers go home without the lock.
+        drop(stored);
+    }
+
+    /// Whether a unit is in memory here, or will be.
+    pub(super) fn brings(&self, unit: u64) -> bool {
+        self.units.contains(&unit) && self.arrivals().brings(unit, self.index(unit))
+    }
+
+    /// Tells who waits; the first end counts.
+    pub(super) fn end(&self, result: Result<(), FillError>) {
+        self.arrivals().ended.get_or_insert(result);
+        self.news.notify_waiters();
+    }
+
+    pub(super) fn abort(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Starts a task of its own. Without a permit it waits for one in turn.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        fill: &Arc<Fill>,
+        permit: Option<OwnedSemaphorePermit>,
+        reply: Option<Reply>,
+    ) {
+        let mut running = Running {
+            fill: Arc::clone(fill),
+            fetch: Arc::clone(self),
+            result: Err(FillError::Stopping(Error::new(
+                ErrorKind::Stopping,
+                "the runtime that the body was fetched on is shutting down",
+            ))),
+        };
+        let task = tokio::spawn(async move {
+            let _permit = match permit {
+                Some(permit) => Some(permit),
+                None => running.fill.permit(&running.fetch.units).await,
+            };
+            let brought = bring(&running.fill, &running.fetch, reply).await;
+            running.ends_with(brought);
+        });
+        let _ = self.task.set(task.abort_handle());
+    }
+}
+
+/// Ends a fetch, also when its task is dropped.
+struct Running {
+    fill: Arc<Fill>,
+    fetch: Arc<Fetch>,
+    result: Result<(), FillError>,
+}
+
+impl Running {
+    fn ends_with(&mut self, result: Result<(), FillError>) {
+        self.result = result;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.fill.fetched(&self.fetch, std::mem::replace(&mut self.result, Ok(())));
+    }
+}
+
+/// Brings all units of a fetch, asking again for what is missing when a reply breaks off.
+async fn bring(
+    fill: &Arc<Fill>,
+    fetch: &Arc<Fetch>,
+    mut reply: Option<Reply>,
+) -> Result<(), FillError> {
+    // It may have ended while a permit was waited for.
+    fill.check()?;
+    let end = fill.bytes_of(&fetch.units).end;
+    let mut cutter = Cutter::new(fill, fetch);
+    let mut failed = 0;
+    while cutter.position() < end {
+        let (from, unit) = (cutter.position(), cutter.unit());
+        let received = match reply.take() {
+            Some(reply) => receive(fill, reply, &mut cutter).await,
+            None => match ask(fill, from..end).await {
+                Ok(reply) => receive(fill, reply, &mut cutter).await,
+                Err(error) => Err(error),
+            },
+        };
+        let error = match received {
+            Ok(()) => continue,
+            Err(FillError::Remote(error)) => error,
+            Err(error) => return Err(error),
+        };
+        // Tries are counted from the last unit that came through.
+        failed = if cutter.unit() > unit { 1 } else { failed + 1 };
+        tracing::debug!(key = fill.origin().key, at = cutter.position(), %error, "a fetch broke off");
+        if failed >= Retry::DEMAND.tries || !error.kind().is_retryable() {
+            cutter.finish().await;
+            return Err(FillError::Remote(error));
+        }
+        if cutter.position() > from {
+            count(&fill.counts().resumed, 1);
+        }
+        let pause = Retry::DEMAND.pause_after(failed, &error, fill.parts().entropy.as_ref());
+        tokio::time::sleep(pause).await;
+    }
+    cutter.finish().await;
+    Ok(())
+}
+
+/// Asks for a range of the version, and checks that the answer is about just that.
+async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
+    let origin = fill.origin();
+    count(&fill.counts().requests, 1);
+    let get = RemoteGet::range_of(range.clone(), origin.etag.as_str());
+    let answer = timeout(Retry::DEMAND.deadline, fill.parts().remote.get(&origin.key, get)).await;
+    let object = match answer {
+        Ok(Ok(object)) => object,
+        Ok(Err(error)) if error.kind() == RemoteErrorKind::PreconditionFailed => {
+            return Err(FillError::Changed);
+        }
+        Ok(Err(error)) => return Err(FillError::Remote(error)),
+        Err(_) => return Err(broken("the remote did not answer in time")),
+    };
+    if object.head.etag != origin.etag {
+        return Err(FillError::Changed);
+    }
+    let len = range.end - range.start;
+    let fits = object.head.size == origin.size
+        && object.range == range
+        && object.body.len().is_none_or(|promised| promised == len);
+    if !fits {
+        return Err(broken("the remote answered with another range or size than was asked for"));
+    }
+    Ok(Reply { end: range.end, body: object.body })
+}
+
+/// Takes a reply in. Between two chunks no more time may pass than the settings say; what is done
+/// with a chunk does not count.
+async fn receive(fill: &Fill, mut reply: Reply, cutter: &mut Cutter<'_>) -> Result<(), FillError> {
+    let patience = Duration::from_millis(fill.settings().stall_timeout_ms);
+    while cutter.position() < reply.end {
+        let chunk = match timeout(patience, reply.body.chunk()).await {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(Some(Err(error))) => {
+                let broke = "the remote's reply broke off";
+                let error =
+                    RemoteError::new(RemoteErrorKind::Unavailable, broke).with_source(error);
+                return Err(FillError::Remote(error));
+            }
+            Ok(None) => return Err(broken("the remote's reply ended before its end")),
+            Err(_) => return Err(broken("the remote's reply came to a standstill")),
+        };
+        if chunk.len() as u64 > reply.end - cutter.position() {
+            return Err(broken("the remote sent more than was asked for"));
+        }
+        cutter.take(&chunk).await?;
+    }
+    let _ = timeout(ENDING, reply.body.chunk()).await;
+    Ok(())
+}
+
+fn broken(why: &'static str) -> FillError {
+    FillError::Remote(RemoteError::new(RemoteErrorKind::Unavailable, why))
+}

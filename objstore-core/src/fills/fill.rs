@@ -1,0 +1,442 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use objstore_client::Body;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::fetch::{Fetch, Reply, kib};
+use super::presence::{Known, Presence, WINDOW};
+use super::{FillCounts, FillError, FillReader, Fills, Origin, Parts, count};
+use crate::bodies::{Layout, PartialFile, UNIT};
+use crate::env;
+use crate::settings::FillSettings;
+use crate::usage::Reservation;
+
+/// One version of an object on its way here. Lives as long as somebody reads or fetches it.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    fills: Arc<Fills>,
+    origin: Origin,
+    layout: Layout,
+    file: Arc<PartialFile>,
+    state: Mutex<State>,
+    /// Units came that are not known to make the right body.
+    unverified: AtomicBool,
+    /// The last units could not be stored for want of room.
+    no_room: AtomicBool,
+    stored_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ended: Option<FillError>,
+    /// What is here is being removed.
+    dropping: bool,
+    presence: Presence,
+    /// Those under way, by their first unit; they never overlap.
+    fetches: BTreeMap<u64, Arc<Fetch>>,
+}
+
+/// Where a unit is.
+pub(super) enum Found {
+    /// In the file, with this checksum.
+    Stored(u32),
+    Coming(Arc<Fetch>),
+    /// In the memory tier, since a moment ago.
+    InMemory,
+    /// The file's table has to be read from this unit on.
+    Unread(u64),
+}
+
+/// What came of a look ahead.
+pub(super) enum Ahead {
+    /// Up to this unit nothing has to be done.
+    Clear(u64),
+    Started(Arc<Fetch>),
+    Unread(u64),
+    /// Enough is under way.
+    Enough,
+}
+
+/// What is asked for at once, and kept in memory, when nothing can be stored.
+const UNSTORED_UNITS: u64 = 16;
+const UNSTORED_AHEAD: usize = 2;
+
+impl Fill {
+    pub(super) fn new(fills: Arc<Fills>, origin: Origin) -> Self {
+        let file = fills.parts.files.partial(&origin.record, origin.size);
+        Self {
+            layout: Layout::new(origin.size),
+            file,
+            fills,
+            origin,
+            state: Mutex::default(),
+            unverified: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
+            stored_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Reads a range of the body, which lies within it.
+    pub(crate) fn reader(self: &Arc<Self>, range: Range<u64>) -> FillReader {
+        FillReader::new(Arc::clone(self), range)
+    }
+
+    /// Goes on with a reply that came for these bytes of this very version, as if it had been asked
+    /// for here. The range begins with a unit. What is on its way already is not taken twice.
+    pub(crate) fn adopt(self: &Arc<Self>, range: Range<u64>, body: Body) {
+        let units = range.start / UNIT as u64..range.end.div_ceil(UNIT as u64);
+        let state = self.state();
+        let free = state.free_run(&units);
+        if state.ended.is_some() || !range.start.is_multiple_of(UNIT as u64) || free.is_empty() {
+            return;
+        }
+        let end = range.end.min(self.bytes_of(&free).end);
+        self.start(state, free, None, Some(Reply { end, body }));
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.fills.parts
+    }
+
+    pub(super) fn settings(&self) -> &FillSettings {
+        &self.fills.settings
+    }
+
+    pub(super) fn counts(&self) -> &FillCounts {
+        &self.fills.counts
+    }
+
+    pub(super) fn file(&self) -> &Arc<PartialFile> {
+        &self.file
+    }
+
+    pub(super) fn is_unverified(&self) -> bool {
+        self.unverified.load(Ordering::Acquire)
+    }
+
+    /// The whole body has the right digest.
+    pub(super) fn verified(&self) {
+        self.unverified.store(false, Ordering::Release);
+    }
+
+    pub(super) fn bytes_of(&self, units: &Range<u64>) -> Range<u64> {
+        let unit = UNIT as u64;
+        units.start * unit..units.end.saturating_mul(unit).min(self.origin.size)
+    }
+
+    /// Whether this fill still is the one to open for a version. One that is over is, until what
+    /// it left behind is gone.
+    pub(super) fn serves(&self, origin: &Origin) -> bool {
+        let state = self.state();
+        state.dropping
+            || (self.origin.etag == origin.etag && !self.file.is_removed() && state.ended.is_none())
+    }
+
+    /// The error that the fill ended with, if it did.
+    pub(super) fn check(&self) -> Result<(), FillError> {
+        self.state().ended.clone().map_or(Ok(()), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Units asked for at most in one request.
+    pub(super) fn block_units(&self) -> u64 {
+        let block = self.settings().block_bytes / UNIT as u64;
+        if self.no_room.load(Ordering::Relaxed) { block.min(UNSTORED_UNITS) } else { block }
+    }
+
+    /// Requests kept going ahead of a reader.
+    pub(super) fn parallel(&self) -> usize {
+        let parallel = self.settings().parallel;
+        if self.no_room.load(Ordering::Relaxed) { parallel.min(UNSTORED_AHEAD) } else { parallel }
+    }
+
+    /// Where a unit is that is not in memory; it is asked for if it is nowhere, with those behind
+    /// it and before `last`.
+    pub(super) fn find(self: &Arc<Self>, unit: u64, last: u64) -> Result<Found, FillError> {
+        let state = self.state();
+        if let Some(ended) = &state.ended {
+            return Err(ended.clone());
+        }
+        let known = state.presence.of(unit);
+        if let Known::Here(check) = known {
+            return Ok(Found::Stored(check));
+        }
+        if let Some(fetch) = state.coming(unit) {
+            return Ok(Found::Coming(Arc::clone(fetch)));
+        }
+        if let Known::Unread(first) = known {
+            return Ok(Found::Unread(first));
+        }
+        let (id, stamp) = self.origin.version();
+        if self.parts().tier.has_unit(id, stamp, unit) {
+            return Ok(Found::InMemory);
+        }
+        let run = self.missing(&state, unit, last);
+        Ok(Found::Coming(self.start(state, run, None, None)))
+    }
+
+    /// Looks from unit `at` on for what a reader that is at `reader` will want, and asks for it if
+    /// fewer requests than `most` are under way in front of the reader.
+    pub(super) fn look_ahead(
+        self: &Arc<Self>,
+        at: u64,
+        reader: u64,
+        last: u64,
+        most: usize,
+    ) -> Ahead {
+        let state = self.state();
+        let window = reader.saturating_add(self.window_units()).min(last);
+        let in_front = state.fetches.values();
+        let in_front = in_front.filter(|f| f.units.end > reader && f.units.start < window).count();
+        if state.ended.is_some() || at >= window || in_front >= most {
+            return Ahead::Enough;
+        }
+        if let Some(fetch) = state.coming(at) {
+            return Ahead::Clear(fetch.units.end);
+        }
+        let (id, stamp) = self.origin.version();
+        match state.presence.of(at) {
+            Known::Here(_) => return Ahead::Clear(at + 1),
+            Known::Unread(first) => return Ahead::Unread(first),
+            Known::Absent if self.parts().tier.has_unit(id, stamp, at) => {
+                return Ahead::Clear(at + 1);
+            }
+            Known::Absent => {}
+        }
+        let run = self.missing(&state, at, last);
+        let permits = kib(self.bytes_of(&run).end - self.bytes_of(&run).start);
+        match Arc::clone(&self.fills.budget).try_acquire_many_owned(permits) {
+            Ok(permit) => Ahead::Started(self.start(state, run, Some(permit), None)),
+            Err(_) => Ahead::Enough,
+        }
+    }
+
+    /// How far ahead of a reader is fetched: far enough to keep all requests going while the first
+    /// of them is being read.
+    pub(super) fn window_units(&self) -> u64 {
+        2 * self.parallel() as u64 * self.block_units()
+    }
+
+    /// The longest run from `unit` on of what is neither here nor on its way, within a block.
+    fn missing(&self, state: &State, unit: u64, last: u64) -> Range<u64> {
+        let (id, stamp) = self.origin.version();
+        let longest = unit + 1..last.min(unit + self.block_units()).max(unit + 1);
+        let is_missing = |unit: &u64| {
+            state.presence.of(*unit) == Known::Absent
+                && state.coming(*unit).is_none()
+                && !self.parts().tier.has_unit(id, stamp, *unit)
+        };
+        let more = longest.take_while(is_missing).count() as u64;
+        unit..unit + 1 + more
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        units: Range<u64>,
+        permit: Option<OwnedSemaphorePermit>,
+        reply: Option<Reply>,
+    ) -> Arc<Fetch> {
+        let fetch = Arc::new(Fetch::new(units));
+        state.fetches.insert(fetch.units.start, Arc::clone(&fetch));
+        // A runtime that is shutting down drops the task at once, and that takes the lock.
+        drop(state);
+        fetch.start(self, permit, reply);
+        fetch
+    }
+
+    /// Leave to ask for these units; waits its turn.
+    pub(super) async fn permit(&self, units: &Range<u64>) -> Option<OwnedSemaphorePermit> {
+        let bytes = self.bytes_of(units);
+        let most = kib(self.settings().budget_bytes);
+        let permits = kib(bytes.end - bytes.start).min(most);
+        Arc::clone(&self.fills.budget).acquire_many_owned(permits).await.ok()
+    }
+
+    /// Reads the file's table from this unit on.
+    pub(super) async fn read_table(&self, first: u64) -> Result<(), FillError> {
+        let file = Arc::clone(&self.file);
+        let count = self.layout.units().saturating_sub(first).min(WINDOW);
+        let count = usize::try_from(count).unwrap_or(0);
+        let read = env::run(self.parts().blocking.as_ref(), move || file.checksums(first, count));
+        let read = read.await.map_err(FillError::Stopping)?;
+        let table = read.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a body file cannot be read; it is fetched again");
+            Vec::new()
+        });
+        let mut state = self.state();
+        if self.file.opened().is_none() {
+            state.presence.nothing_there();
+        }
+        state.presence.read(first, table);
+        Ok(())
+    }
+
+    /// The checksums of stored units that follow each other.
+    pub(super) fn stored_run(&self, units: Range<u64>) -> Vec<u32> {
+        let state = self.state();
+        let known = units.map(|unit| state.presence.of(unit));
+        known.map_while(|k| if let Known::Here(check) = k { Some(check) } else { None }).collect()
+    }
+
+    /// Keeps a good unit in memory.
+    pub(super) fn keep(&self, unit: u64, bytes: &Bytes) -> Result<(), FillError> {
+        let (id, stamp) = self.origin.version();
+        let state = self.state();
+        // With the lock: what is dropped at the end stays dropped.
+        match &state.ended {
+            Some(ended) => Err(ended.clone()),
+            None => {
+                self.parts().tier.put_unit(id, stamp, unit, bytes.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// A unit came from the remote.
+    pub(super) fn arrived(&self, unit: u64, bytes: &Bytes) -> Result<(), FillError> {
+        self.unverified.store(true, Ordering::Release);
+        count(&self.counts().bytes, bytes.len() as u64);
+        self.keep(unit, bytes)
+    }
+
+    /// Room on the disk, if there is some.
+    pub(super) fn room(&self, bytes: u64) -> Option<Reservation> {
+        if self.file.is_removed() {
+            return None;
+        }
+        match self.parts().usage.reserve(bytes) {
+            Ok(room) => {
+                self.no_room.store(false, Ordering::Relaxed);
+                Some(room)
+            }
+            Err(error) => {
+                self.without_room(&error);
+                None
+            }
+        }
+    }
+
+    fn without_room(&self, error: &dyn std::error::Error) {
+        if !self.no_room.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%error, "no room to keep what is fetched; it is served all the same");
+        }
+    }
+
+    pub(super) fn stored(&self, first: u64, checks: &[u32], bytes: u64) {
+        let mut state = self.state();
+        for (unit, check) in (first..).zip(checks) {
+            state.presence.set(unit, Some(*check));
+        }
+        drop(state);
+        self.parts().usage.filled_grew(bytes);
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+        count(&self.counts().stored_bytes, bytes);
+    }
+
+    pub(super) fn not_stored(&self, error: io::Error) {
+        let error = self.parts().usage.disk_error(error);
+        self.without_room(&error);
+    }
+
+    /// A stored unit is not what was written.
+    pub(super) fn damaged(&self, unit: u64) {
+        tracing::warn!(id = %self.origin.record.id, unit, "a cached unit is damaged; it is fetched again");
+        self.state().presence.set(unit, None);
+    }
+
+    /// A fetch is over.
+    pub(super) fn fetched(self: &Arc<Self>, fetch: &Arc<Fetch>, result: Result<(), FillError>) {
+        let mut state = self.state();
+        if state.fetches.get(&fetch.units.start).is_some_and(|known| Arc::ptr_eq(known, fetch)) {
+            state.fetches.remove(&fetch.units.start);
+        }
+        drop(state);
+        match &result {
+            Err(FillError::Stopping(_)) | Ok(()) => {}
+            Err(_) => count(&self.counts().failures, 1),
+        }
+        if let Err(FillError::Changed) = result {
+            self.end(FillError::Changed);
+        }
+        fetch.end(result);
+    }
+
+    /// Ends the fill for all its readers. What is here of a version that is not the right one is
+    /// dropped.
+    pub(super) fn end(self: &Arc<Self>, error: FillError) {
+        let dropping = matches!(error, FillError::Changed | FillError::Corrupt);
+        let fetches = {
+            let mut state = self.state();
+            if state.ended.is_some() {
+                return;
+            }
+            state.ended = Some(error.clone());
+            state.dropping = dropping;
+            std::mem::take(&mut state.fetches)
+        };
+        for fetch in fetches.into_values() {
+            fetch.end(Err(error.clone()));
+            fetch.abort();
+        }
+        if dropping {
+            let fill = Arc::clone(self);
+            self.parts().blocking.start(Box::new(move || fill.drop_bytes()));
+        } else {
+            self.fills.forget(self);
+        }
+    }
+
+    /// Blocks.
+    fn drop_bytes(&self) {
+        let (id, stamp) = self.origin.version();
+        for unit in 0..self.layout.units() {
+            self.parts().tier.forget_unit(id, stamp, unit);
+        }
+        if let Err(error) = self.parts().files.remove(&[(id, stamp)]) {
+            tracing::warn!(%error, "a body that is not wanted any more could not be removed");
+        }
+        self.state().dropping = false;
+        self.fills.forget(self);
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.fills.forget(self);
+        self.parts().usage.filled_ended(self.stored_bytes.load(Ordering::Relaxed));
+    }
+}
+
+impl State {
+    /// The fetch that brings a unit.
+    fn coming(&self, unit: u64) -> Option<&Arc<Fetch>> {
+        let (_, fetch) = self.fetches.range(..=unit).next_back()?;
+        fetch.brings(unit).then_some(fetch)
+    }
+
+    /// These units up to the first that is on its way.
+    fn free_run(&self, units: &Range<u64>) -> Range<u64> {
+        if self.coming(units.start).is_some() {
+            return units.start..units.start;
+        }
+        let next = self.fetches.range(units.start..).next().map_or(u64::MAX, |(first, _)| *first);
+        units.start..units.end.min(next)
+    }
+}

@@ -1,0 +1,77 @@
+use std::collections::HashMap;
+
+/// Units of which the table is read at a time: 32 MiB of body, one page of table.
+pub(super) const WINDOW: u64 = 512;
+
+/// Which units are in the body file, with their checksums. Read from the file's table where a
+/// reader comes by.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    windows: HashMap<u64, Window>,
+    /// There was no file: what is not known here is absent.
+    fresh: bool,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    read: bool,
+    checks: Vec<Option<u32>>,
+}
+
+/// What is known of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// In the file, with this checksum.
+    Here(u32),
+    Absent,
+    /// The table has to be read from this unit on.
+    Unread(u64),
+}
+
+fn place(unit: u64) -> (u64, usize) {
+    (unit / WINDOW, usize::try_from(unit % WINDOW).unwrap_or(0))
+}
+
+impl Presence {
+    pub(super) fn of(&self, unit: u64) -> Known {
+        let (number, index) = place(unit);
+        let window = self.windows.get(&number);
+        let check = window.and_then(|w| w.checks.get(index).copied().flatten());
+        match (check, window) {
+            (Some(check), _) => Known::Here(check),
+            (None, Some(window)) if window.read || self.fresh => Known::Absent,
+            (None, None) if self.fresh => Known::Absent,
+            (None, _) => Known::Unread(number * WINDOW),
+        }
+    }
+
+    /// There is no file yet.
+    pub(super) fn nothing_there(&mut self) {
+        self.fresh = true;
+    }
+
+    /// What the table says from `first` on. What was written meanwhile stands.
+    pub(super) fn read(&mut self, first: u64, table: Vec<Option<u32>>) {
+        let window = self.windows.entry(place(first).0).or_default();
+        if window.read {
+            return;
+        }
+        let written = std::mem::replace(&mut window.checks, table);
+        window.checks.resize(window.checks.len().max(written.len()), None);
+        for (here, written) in window.checks.iter_mut().zip(written) {
+            *here = written.or(*here);
+        }
+        window.read = true;
+    }
+
+    pub(super) fn set(&mut self, unit: u64, check: Option<u32>) {
+        let (number, index) = place(unit);
+        let checks = &mut self.windows.entry(number).or_default().checks;
+        if checks.len() <= index {
+            checks.resize(index + 1, None);
+        }
+        if let Some(place) = checks.get_mut(index) {
+            *place = check;
+        }
+    }
+}

@@ -1,0 +1,237 @@
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fetch::{Fetch, Waited};
+use super::fill::{Ahead, Fill, Found};
+use super::{FillError, count};
+use crate::bodies::{Layout, UNIT, crc32c, unit_checksum};
+use crate::env::{self, DiskFile};
+
+/// Units read ahead in one go from a disk that has to be waited for.
+const FROM_DISK: u64 = 4;
+
+/// Reads a range of a body that is not all here (yet).
+pub(crate) struct FillReader {
+    fill: Arc<Fill>,
+    /// What is still to be read.
+    range: Range<u64>,
+    /// All of the body was asked for, so its digest can be checked.
+    whole: bool,
+    /// Of what was read, once it matters.
+    hasher: Option<Box<blake3::Hasher>>,
+    /// Up to this unit everything is here or on its way.
+    planned: u64,
+    /// Units read.
+    taken: usize,
+    /// Fetches that were waited for or started, the nearest first. Holding them keeps what could
+    /// not be stored.
+    fetches: VecDeque<Arc<Fetch>>,
+    /// Units from the disk, from this one on.
+    ready: (u64, VecDeque<Bytes>),
+    took_from_remote: bool,
+}
+
+impl FillReader {
+    pub(super) fn new(fill: Arc<Fill>, range: Range<u64>) -> Self {
+        let size = fill.origin().size;
+        let range = range.start.min(size)..range.end.min(size);
+        Self {
+            whole: range == (0..size),
+            planned: range.start / UNIT as u64,
+            fill,
+            range,
+            hasher: None,
+            taken: 0,
+            fetches: VecDeque::new(),
+            ready: Default::default(),
+            took_from_remote: false,
+        }
+    }
+
+    /// Whether any byte came from the remote while this reader waited for it.
+    pub(crate) fn took_from_remote(&self) -> bool {
+        self.took_from_remote
+    }
+
+    /// The next bytes of the range, at most a unit; none at its end. Cancel safe. After an error
+    /// it may be called again and goes on where it was.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FillError> {
+        if self.range.is_empty() {
+            return Ok(None);
+        }
+        let unit = self.range.start / UNIT as u64;
+        let bytes = self.unit(unit).await?;
+        if self.whole {
+            self.verify(&bytes).await?;
+        }
+        while self.fetches.front().is_some_and(|fetch| fetch.units.end <= unit + 1) {
+            self.fetches.pop_front();
+        }
+        let start = usize::try_from(self.range.start % UNIT as u64).unwrap_or(0);
+        let wanted = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
+        let end = bytes.len().min(start.saturating_add(wanted));
+        self.range.start += (end - start) as u64;
+        self.taken += 1;
+        Ok(Some(bytes.slice(start..end)))
+    }
+
+    async fn unit(&mut self, unit: u64) -> Result<Bytes, FillError> {
+        let last = self.range.end.div_ceil(UNIT as u64);
+        let (id, stamp) = self.fill.origin().version();
+        self.plan(unit, last).await?;
+        loop {
+            if let Some(bytes) = self.fetches.iter().find_map(|fetch| fetch.held(unit)) {
+                return Ok(self.served(bytes));
+            }
+            if let Some(bytes) = self.take_ready(unit) {
+                return Ok(bytes);
+            }
+            if let Some(bytes) = self.fill.parts().tier.unit(id, stamp, unit) {
+                return Ok(bytes);
+            }
+            match self.fill.find(unit, last)? {
+                Found::InMemory => {}
+                Found::Unread(first) => self.fill.read_table(first).await?,
+                Found::Stored(check) => {
+                    if let Some(bytes) = self.load(unit, last, check).await? {
+                        return Ok(bytes);
+                    }
+                }
+                Found::Coming(fetch) => {
+                    self.planned = self.planned.max(fetch.units.end);
+                    if !self.fetches.iter().any(|known| Arc::ptr_eq(known, &fetch)) {
+                        self.fetches.push_front(Arc::clone(&fetch));
+                    }
+                    match fetch.wait(unit).await {
+                        Waited::Unit(bytes) => return Ok(self.served(bytes)),
+                        Waited::Stored => {}
+                        Waited::Failed(error) => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+
+    fn served(&mut self, bytes: Bytes) -> Bytes {
+        self.took_from_remote = true;
+        count(&self.fill.counts().units_served, 1);
+        bytes
+    }
+
+    fn take_ready(&mut self, unit: u64) -> Option<Bytes> {
+        let (first, units) = &mut self.ready;
+        if *first != unit {
+            units.clear();
+            return None;
+        }
+        *first += 1;
+        units.pop_front()
+    }
+
+    /// Has fetched what will be wanted next. One more request for each unit that was read: who
+    /// turns away soon has not caused much.
+    async fn plan(&mut self, unit: u64, last: u64) -> Result<(), FillError> {
+        let most = (self.taken + 1).min(self.fill.parallel());
+        self.planned = self.planned.max(unit);
+        // What is needed at once comes first.
+        while self.taken > 0 && self.planned < last.min(unit + self.fill.window_units()) {
+            match self.fill.look_ahead(self.planned, unit, last, most) {
+                Ahead::Clear(next) => self.planned = next,
+                Ahead::Started(fetch) => {
+                    self.planned = fetch.units.end;
+                    self.fetches.push_back(fetch);
+                }
+                Ahead::Unread(first) => self.fill.read_table(first).await?,
+                Ahead::Enough => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a unit from the file, and what follows it when the disk has to be waited for; none
+    /// when it is not good.
+    async fn load(&mut self, unit: u64, last: u64, check: u32) -> Result<Option<Bytes>, FillError> {
+        let fill = &self.fill;
+        let (id, stamp) = fill.origin().version();
+        let (layout, parts) = (fill.layout(), fill.parts());
+        let Some(file) = fill.file().opened() else {
+            fill.damaged(unit);
+            return Ok(None);
+        };
+        let mut buffer = parts.buffers.take(layout.unit_len(unit));
+        if file.read_cached(buffer.as_mut(), Layout::unit_offset(unit)) {
+            if unit_checksum(crc32c(buffer.as_ref()), id, stamp, unit) != check {
+                fill.damaged(unit);
+                return Ok(None);
+            }
+            let bytes = buffer.freeze();
+            fill.keep(unit, &bytes)?;
+            return Ok(Some(bytes));
+        }
+        let checks = fill.stored_run(unit..last.min(unit + FROM_DISK));
+        let buffers = Arc::clone(&parts.buffers);
+        let load = move || {
+            let mut loaded = VecDeque::new();
+            for (unit, check) in (unit..).zip(checks) {
+                let mut buffer = buffers.take(layout.unit_len(unit));
+                let read = read(file.as_ref(), unit, buffer.as_mut());
+                if !read || unit_checksum(crc32c(buffer.as_ref()), id, stamp, unit) != check {
+                    break;
+                }
+                loaded.push_back(buffer.freeze());
+            }
+            loaded
+        };
+        let loaded = env::run(parts.blocking.as_ref(), load).await.map_err(FillError::Stopping)?;
+        for (unit, bytes) in (unit..).zip(&loaded) {
+            fill.keep(unit, bytes)?;
+        }
+        self.ready = (unit, loaded);
+        let bytes = self.take_ready(unit);
+        if bytes.is_none() {
+            self.fill.damaged(unit);
+        }
+        Ok(bytes)
+    }
+
+    /// Hashes along from the moment that it matters, and looks at the digest before the last piece
+    /// leaves.
+    async fn verify(&mut self, bytes: &Bytes) -> Result<(), FillError> {
+        let Some(digest) = self.fill.origin().digest else { return Ok(()) };
+        let read = self.range.start;
+        if self.hasher.is_none() && self.fill.is_unverified() {
+            // What was read so far was here, and most likely still is.
+            let mut hasher = Box::new(blake3::Hasher::new());
+            let mut again = Self::new(Arc::clone(&self.fill), 0..read);
+            while let Some(bytes) = Box::pin(again.next()).await? {
+                hasher.update(&bytes);
+            }
+            self.hasher = Some(hasher);
+        }
+        let Some(hasher) = &mut self.hasher else { return Ok(()) };
+        let ends = read + bytes.len() as u64 == self.fill.origin().size;
+        if !ends {
+            hasher.update(bytes);
+        } else if *hasher.clone().update(bytes).finalize().as_bytes() == digest {
+            self.fill.verified();
+        } else {
+            tracing::error!(key = self.fill.origin().key, "the remote's body has another digest");
+            self.fill.end(FillError::Corrupt);
+            return Err(FillError::Corrupt);
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &dyn DiskFile, unit: u64, buffer: &mut [u8]) -> bool {
+    match file.read_exact_at(buffer, Layout::unit_offset(unit)) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, unit, "a cached unit cannot be read");
+            false
+        }
+    }
+}
