@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use objstore_core::env::{DirectoryDisk, Disk, Env};
 use objstore_core::remote::{
-    DirStore, MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind,
-    RemoteGet, RemoteList, RemotePart, RemoteStore,
+    DirStore, METADATA_MAX, MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError,
+    RemoteErrorKind, RemoteGet, RemoteList, RemotePart, RemoteStore,
 };
 use objstore_core::testing::{
     BodyFault, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk, SlowRemote, Steps,
@@ -36,6 +36,28 @@ async fn dir_store_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(DirectoryDisk::open(dir.path()).unwrap());
     remote_suite(dir_store(disk), "").await;
+}
+
+#[tokio::test]
+async fn metadata_that_s3_would_not_take_is_refused() {
+    for store in [memory_remote(), dir_store(Arc::new(MemoryDisk::default()))] {
+        let long = "v".repeat(METADATA_MAX - 3);
+        for (name, value) in [
+            ("long", long.as_str()),
+            ("Upper", "1"),
+            ("a b", "1"),
+            ("", "1"),
+            ("a", "ö"),
+            ("a", "\n"),
+        ] {
+            let mut attributes = RemoteAttributes::default();
+            attributes.metadata.insert(name.to_owned(), value.to_owned());
+            let put = store.put("k", "x".into(), &attributes, RemoteCondition::None).await;
+            assert_eq!(put.unwrap_err().kind(), RemoteErrorKind::Refused, "{name}: {value}");
+            assert!(store.begin("k", &attributes).await.is_err(), "{name}: {value}");
+            assert_eq!(store.head("k").await.unwrap_err().kind(), RemoteErrorKind::NotFound);
+        }
+    }
 }
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {

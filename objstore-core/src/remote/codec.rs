@@ -154,8 +154,8 @@ fn single_entries(user_meta: &UserMeta) -> (BTreeMap<String, String>, bool) {
         }
         let folded = name.to_ascii_lowercase();
         is_all &= folded == name;
-        let former = entries.insert(format!("{USER_META_PREFIX}{folded}"), encode(value));
-        is_all &= former.is_none();
+        // Of two names that fold to one the lower-case one comes last and stays.
+        entries.insert(format!("{USER_META_PREFIX}{folded}"), encode(value));
     }
     (entries, is_all)
 }

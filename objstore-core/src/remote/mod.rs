@@ -1,4 +1,5 @@
-//! The bucket behind a node: [`RemoteStore`] is what a node wants of it.
+//! The bucket behind a node: [`RemoteStore`] is what a node wants of it; [`S3Remote`](S3Settings),
+//! [`DirStore`] and [`MemoryRemote`] are there.
 
 pub(crate) mod codec;
 mod dir;
