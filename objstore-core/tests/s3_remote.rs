@@ -13,7 +13,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, ProvideCredentials, Regio
 use bytes::Bytes;
 use objstore_core::remote::{
     PART_MIN, RemoteAttributes, RemoteCondition, RemoteErrorKind, RemoteGet, RemoteList,
-    RemotePart, RemoteStore, S3Checksums, S3Remote, S3Settings,
+    RemotePart, RemoteStore, S3Checksums, S3Conditions, S3Remote, S3Settings,
 };
 use s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 
@@ -21,6 +21,7 @@ fn settings(server: &S3Server) -> S3Settings {
     let mut settings = S3Settings::bucket(BUCKET);
     settings.endpoint = Some(server.endpoint());
     settings.path_style = true;
+    settings.conditions = Some(S3Conditions::All);
     settings
 }
 
@@ -210,17 +211,22 @@ async fn s3_tells_a_missing_bucket_and_a_wrong_key_from_a_missing_object() {
 }
 
 #[tokio::test]
-async fn a_bucket_set_to_take_no_conditions_is_sent_none() {
+async fn a_condition_the_server_may_ignore_is_not_sent() {
     let server = S3Server::start().await;
-    let mut settings = settings(&server);
-    settings.conditional_writes = false;
-    let keys = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
-    let remote = S3Remote::with_client(client(&server, keys), settings).expect("a store");
     let attributes = RemoteAttributes::default();
-    let put = remote.put("k", "x".into(), &attributes, RemoteCondition::Absent).await;
-    assert_eq!(put.expect_err("a put").kind(), RemoteErrorKind::Unsupported);
-    assert_eq!(server.log(), []);
-    remote.put("k", "x".into(), &attributes, RemoteCondition::None).await.expect("a put");
+    for (conditions, sent) in [(Some(S3Conditions::None), 0), (None, 1)] {
+        let mut settings = settings(&server);
+        settings.conditions = conditions;
+        let keys = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
+        let remote = S3Remote::with_client(client(&server, keys), settings).expect("a store");
+        server.clear_log();
+        let put = remote.put("k", "x".into(), &attributes, RemoteCondition::Absent).await;
+        let copy = remote.copy("k", "l", None, RemoteCondition::Absent).await;
+        let delete = remote.delete("k", RemoteCondition::Match("x".into())).await;
+        assert_eq!(copy.expect_err("a copy").kind(), RemoteErrorKind::Unsupported);
+        assert_eq!(delete.expect_err("a delete").kind(), RemoteErrorKind::Unsupported);
+        assert_eq!((server.log().len(), put.is_ok()), (sent, sent == 1));
+    }
 }
 
 /// Whatever was last written beside it.

@@ -20,7 +20,7 @@ pub use error::{RemoteError, RemoteErrorKind};
 pub use memory::MemoryRemote;
 pub(crate) use retry::Retry;
 #[cfg(feature = "s3")]
-pub use s3::{S3Checksums, S3Remote, S3Settings};
+pub use s3::{S3Checksums, S3Conditions, S3Remote, S3Settings};
 pub use store::{
     METADATA_MAX, PART_MAX, PART_MIN, PARTS_MAX, RemoteAttributes, RemoteCondition, RemoteEntry,
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,

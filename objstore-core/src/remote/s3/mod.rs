@@ -28,7 +28,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use errors::{Call, Failure, failure};
-pub use settings::{S3Checksums, S3Settings};
+pub use settings::{S3Checksums, S3Conditions, S3Settings};
 use settings::{check_endpoint, spell_endpoint, wrong};
 
 /// An S3 bucket, or a part of one below a prefix.
@@ -44,6 +44,7 @@ use settings::{check_endpoint, spell_endpoint, wrong};
 pub struct S3Remote {
     settings: S3Settings,
     identity: String,
+    conditions: S3Conditions,
     current: RwLock<Current>,
     /// When credentials were last read again. Held while it is done.
     renewed: Mutex<Option<Instant>>,
@@ -77,6 +78,7 @@ impl S3Remote {
             check_endpoint(endpoint)?;
         }
         let region = loaded.region().map(ToString::to_string);
+        let conditions = default_conditions(&settings, endpoint.is_some());
         let place = match (endpoint, region) {
             (Some(endpoint), _) => spell_endpoint(&endpoint),
             (None, Some(region)) => region,
@@ -87,12 +89,12 @@ impl S3Remote {
             }
         };
         let client = client(Builder::from(&loaded), Some(&settings));
-        Ok(Self::new(client, settings, &place, true))
+        Ok(Self::new(client, settings, &place, conditions, true))
     }
 
     /// With a client of the host's own, whose endpoint, region, credentials, addressing and
     /// checksums stay as they are; of the settings only `bucket`, `prefix` and
-    /// `conditional_writes` count, and `endpoint` or `region` for the
+    /// `conditions` count, and `endpoint` or `region` for the
     /// [`identity`](super::RemoteStore::identity). The client's own provider is asked again for
     /// credentials that S3 refuses.
     ///
@@ -106,11 +108,19 @@ impl S3Remote {
             None => settings.region.clone().or_else(region).unwrap_or_else(|| ANY_REGION.into()),
         };
         let client = self::client(client.config().to_builder(), None);
-        Ok(Self::new(client, settings, &place, false))
+        let conditions = default_conditions(&settings, settings.endpoint.is_some());
+        Ok(Self::new(client, settings, &place, conditions, false))
     }
 
-    fn new(client: Client, settings: S3Settings, place: &str, from_chain: bool) -> Self {
+    fn new(
+        client: Client,
+        settings: S3Settings,
+        place: &str,
+        conditions: S3Conditions,
+        from_chain: bool,
+    ) -> Self {
         Self {
+            conditions,
             identity: format!("s3:{place}/{}/{}", settings.bucket, settings.prefix),
             settings,
             current: RwLock::new(Current { client, generation: 0 }),
@@ -174,6 +184,13 @@ impl S3Remote {
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.settings.prefix)
     }
+}
+
+fn default_conditions(settings: &S3Settings, endpoint: bool) -> S3Conditions {
+    settings.conditions.unwrap_or(match endpoint {
+        true => S3Conditions::Writes,
+        false => S3Conditions::All,
+    })
 }
 
 /// The SDK's configuration: its chain of providers, none of which is asked yet. Of the regions'

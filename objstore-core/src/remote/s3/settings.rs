@@ -24,10 +24,24 @@ pub struct S3Settings {
     /// Checksums beyond the signature, which covers every body sent. Default
     /// [`S3Checksums::WhenRequired`].
     pub checksums: S3Checksums,
-    /// Whether the server minds `If-Match` and `If-None-Match` on changes. AWS does; some
-    /// others ignore them and overwrite. With false, such a change is not sent and fails as
-    /// [`Unsupported`](crate::remote::RemoteErrorKind::Unsupported). Default true.
-    pub conditional_writes: bool,
+    /// Which changes the server makes on condition only. Default: of AWS all, of an endpoint
+    /// [`S3Conditions::Writes`].
+    pub conditions: Option<S3Conditions>,
+}
+
+/// Which changes a server makes on condition only. A server that knows nothing of a condition
+/// ignores it and overwrites, so what is not among these is not sent and fails as
+/// [`Unsupported`](crate::remote::RemoteErrorKind::Unsupported).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum S3Conditions {
+    /// None.
+    None,
+    /// Storing an object, whole or in parts: what most servers have learned.
+    Writes,
+    /// Copying and deleting too, as AWS does.
+    All,
 }
 
 /// When the SDK adds and checks its own checksums.
@@ -53,7 +67,7 @@ impl Default for S3Settings {
             endpoint: None,
             path_style: false,
             checksums: S3Checksums::default(),
-            conditional_writes: true,
+            conditions: None,
         }
     }
 }

@@ -8,9 +8,9 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::S3Remote;
 use super::errors::{Call, Failure, broken};
 use super::reply::{self, NO_TYPE, decoded, tag};
+use super::{S3Conditions, S3Remote};
 use crate::remote::rules::{self, PAGE_MAX};
 use crate::remote::{
     RemoteAttributes, RemoteCondition, RemoteEntry, RemoteError, RemoteErrorKind, RemoteFuture,
@@ -71,7 +71,7 @@ impl RemoteStore for S3Remote {
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
             rules::check_attributes(attributes)?;
-            let (present, absent) = self.conditions(condition)?;
+            let (present, absent) = self.conditions(condition, S3Conditions::Writes)?;
             let sent = self
                 .call(Call::Put, |client| {
                     let request = client.put_object().bucket(&self.settings.bucket);
@@ -143,7 +143,7 @@ impl RemoteStore for S3Remote {
         condition: RemoteCondition,
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
-            let (present, absent) = self.conditions(condition)?;
+            let (present, absent) = self.conditions(condition, S3Conditions::Writes)?;
             let parts = parts.iter().map(completed).collect::<Result<Vec<_>, _>>()?;
             let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
             let sent = self
@@ -200,7 +200,7 @@ impl RemoteStore for S3Remote {
             if condition == RemoteCondition::Absent {
                 return Err(unsupported("S3 has no delete on condition that nothing is there"));
             }
-            let (present, _) = self.conditions(condition)?;
+            let (present, _) = self.conditions(condition, S3Conditions::All)?;
             let sent = self
                 .call(Call::Delete, |client| {
                     let request = client.delete_object().bucket(&self.settings.bucket);
@@ -230,7 +230,7 @@ impl RemoteStore for S3Remote {
         condition: RemoteCondition,
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
-            let (present, absent) = self.conditions(condition)?;
+            let (present, absent) = self.conditions(condition, S3Conditions::All)?;
             attributes.map_or(Ok(()), rules::check_attributes)?;
             let source = format!("{}/{}", self.settings.bucket, self.key(from));
             let source = utf8_percent_encode(&source, SOURCE).to_string();
@@ -319,9 +319,12 @@ impl S3Remote {
     fn conditions(
         &self,
         condition: RemoteCondition,
+        needed: S3Conditions,
     ) -> Result<(Option<String>, Option<String>), RemoteError> {
-        if condition != RemoteCondition::None && !self.settings.conditional_writes {
-            return Err(unsupported("this bucket is set not to take conditions on changes"));
+        if condition != RemoteCondition::None && self.conditions < needed {
+            return Err(unsupported(
+                "this server is not known to make such a change on condition only; see the bucket's settings",
+            ));
         }
         Ok(match condition {
             RemoteCondition::None => (None, None),
