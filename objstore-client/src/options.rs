@@ -113,6 +113,13 @@ impl GetOptions {
         self
     }
 
+    /// Also from the remote.
+    #[must_use]
+    pub fn fetch(mut self) -> Self {
+        self.fetch = true;
+        self
+    }
+
     /// Under these conditions.
     #[must_use]
     pub fn conditions(mut self, conditions: Conditions) -> Self {
@@ -129,6 +136,31 @@ pub struct DeleteOptions {
     pub conditions: Conditions,
     /// Remove it from the remote too.
     pub purge: bool,
+}
+
+/// Which keys of the bucket to list: in order of their bytes, one page.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyListOptions {
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Keys that have this behind the prefix are rolled up to it.
+    pub delimiter: Option<String>,
+    /// Only keys above this one; from [`KeyPage::next`](crate::types::KeyPage::next).
+    pub after: Option<String>,
+    /// The most keys and prefixes to return, 1 to [`Self::MAX_LIMIT`]; more is taken as that.
+    pub limit: usize,
+}
+
+impl KeyListOptions {
+    /// The most keys and prefixes of one page.
+    pub const MAX_LIMIT: usize = 1000;
+}
+
+impl Default for KeyListOptions {
+    fn default() -> Self {
+        Self { prefix: String::new(), delimiter: None, after: None, limit: Self::MAX_LIMIT }
+    }
 }
 
 /// Which objects to list: in order of id, one page.

@@ -6,16 +6,17 @@ use objstore_client::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
-use crate::cache::Tier;
+use crate::cache::{Buffers, Tier};
 use crate::env::{self, DirectoryDisk, Disk, Env};
+use crate::fills::{self, Fills};
 use crate::janitor::{Janitor, Rooms};
 use crate::journal::{
     self, FjallJournal, Intents, JournalStore, MemoryJournal, NodeId, StampSource, StoreError,
     Writer, WriterHandle,
 };
 use crate::node::{Inner, Node, Threads};
-use crate::ops::{Counts, IdSource};
-use crate::remote::{DirStore, MemoryRemote, RemoteStore, Uploads};
+use crate::ops::{Counts, IdSource, Seen};
+use crate::remote::{DirStore, MemoryRemote, RemoteStore, S3Settings, Uploads};
 use crate::reserve::Reserve;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, configuration};
@@ -55,6 +56,12 @@ impl Builder {
     /// The directory that stands where a bucket would.
     pub fn remote_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.settings.remote_dir = Some(dir.into());
+        self
+    }
+
+    /// The S3 bucket behind the node, instead of a directory.
+    pub fn s3(mut self, s3: S3Settings) -> Self {
+        self.settings.s3 = Some(s3);
         self
     }
 
@@ -123,11 +130,25 @@ impl Builder {
             ));
         }
         let (env, in_memory, new_node_id) = (self.env, self.in_memory, self.new_node_id);
-        let remote = self.remote;
+        let remote = match (self.remote, &settings.s3) {
+            (None, Some(s3)) if !self.in_memory => Some(connect(s3).await?),
+            (remote, _) => remote,
+        };
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         Ok(Node::run(env::run(blocking.as_ref(), opening).await??))
     }
+}
+
+#[cfg(feature = "s3")]
+async fn connect(settings: &S3Settings) -> Result<Arc<dyn RemoteStore>, Error> {
+    Ok(Arc::new(crate::remote::S3Remote::connect(settings.clone()).await?))
+}
+
+#[cfg(not(feature = "s3"))]
+#[allow(clippy::unused_async)] // as with the feature
+async fn connect(_: &S3Settings) -> Result<Arc<dyn RemoteStore>, Error> {
+    Err(configuration("S3 is not built in; build with the feature s3".to_owned()))
 }
 
 /// The parts of a node that depend on where it keeps things.
@@ -188,6 +209,18 @@ fn open(
     let shared = Arc::<journal::WriterShared>::default();
     let live_inline = Arc::new(AtomicU64::new(counters.inline_bytes));
 
+    let buffers = Arc::<Buffers>::default();
+    let parts = fills::Parts {
+        remote: Arc::clone(&remote),
+        files: Arc::clone(&files),
+        tier: Arc::clone(&tier),
+        buffers: Arc::clone(&buffers),
+        usage: Arc::clone(&usage),
+        blocking: Arc::clone(&env.blocking),
+        entropy: Arc::clone(&env.entropy),
+    };
+    let fills = Arc::new(Fills::new(parts, &settings.fill));
+
     let (handle, queue) = WriterHandle::new();
     let writer = Writer {
         store: Arc::clone(&store),
@@ -225,7 +258,9 @@ fn open(
         receiving: Semaphore::new(settings.max_uploads.max(1)),
         uploads: Arc::new(uploads),
         counts: Arc::new(Counts::default()),
-        buffers: Arc::default(),
+        buffers,
+        fills,
+        seen: Seen::new(settings.key_ttl_ms),
         phase: AtomicU8::default(),
         settings,
         env,

@@ -70,4 +70,4 @@ pub use journal::NodeId;
 pub use node::Node;
 pub use objstore_client::{Body, Error, ErrorKind, options, types, wire};
 pub use ops::Object;
-pub use settings::{FillSettings, HttpSettings, Settings};
+pub use settings::{FetchPolicy, FillSettings, HttpSettings, Settings, UploadSettings};

@@ -11,12 +11,13 @@ use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
 use crate::env::{self, Env};
+use crate::fills::Fills;
 use crate::http::{PublicService, Server};
 use crate::janitor::{Janitor, Rooms, Waiting};
 use crate::journal::{
     Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
 };
-use crate::ops::{Counts, IdSource};
+use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{RemoteStore, Uploads};
 use crate::settings::Settings;
 use crate::state_dir::StateDir;
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) usage: Arc<Usage>,
     pub(crate) shared: Arc<WriterShared>,
     pub(crate) remote: Arc<dyn RemoteStore>,
+    pub(crate) fills: Arc<Fills>,
+    pub(crate) seen: Seen,
     /// What is yet to be done in the remote.
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) counts: Arc<Counts>,
@@ -124,6 +127,7 @@ impl Node {
         let inner = Arc::clone(&self.inner);
         inner.phase.store(STOPPED, Ordering::Release);
         self.handle.background.abort();
+        inner.fills.stop(&inner.stopping());
         inner.threads.tell();
         env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.threads.join()).await
     }
@@ -165,6 +169,7 @@ impl Drop for Handle {
         self.background.abort();
         // An upload that is being stopped may hold on to the rest for a moment.
         self.inner.phase.store(STOPPED, Ordering::Release);
+        self.inner.fills.stop(&self.inner.stopping());
         self.inner.threads.tell();
         self.inner.threads.join();
         self.inner.dirs.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::remote::S3Settings;
+
 /// Everything about a node that can be tuned, as plain data. `Settings::default()` suits one node
 /// on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +17,17 @@ pub struct Settings {
     /// The directory that stands where a bucket would, for objects of level 1 and 2. Default
     /// `remote/` below the state directory.
     pub remote_dir: Option<PathBuf>,
+    /// The bucket for objects of level 1 and 2 and for keys, instead of a directory. Default none.
+    pub s3: Option<S3Settings>,
+    /// When the bucket is asked for an object of which nothing is known here. Default
+    /// [`FetchPolicy::OnRequest`].
+    pub fetch: FetchPolicy,
+    /// Beginnings of keys that may be asked for through a listener beyond loopback; an empty one
+    /// allows every key. Default none.
+    pub fetch_prefixes: Vec<String>,
+    /// How long what is here of a key is taken for current without asking the bucket, in
+    /// milliseconds. Default 10 s.
+    pub key_ttl_ms: u64,
     /// The most bytes of disk that journal, bodies and uploads being received may take together,
     /// at least [`Self::MIN_MAX_BYTES`]. Default: the disk is the limit.
     pub max_bytes: Option<u64>,
@@ -47,6 +60,10 @@ impl Default for Settings {
             state_dir: PathBuf::from("state"),
             files_dir: PathBuf::from("files"),
             remote_dir: None,
+            s3: None,
+            fetch: FetchPolicy::default(),
+            fetch_prefixes: Vec::new(),
+            key_ttl_ms: 10_000,
             max_bytes: None,
             memory_bytes: None,
             max_object_bytes: 256 << 30,
@@ -57,6 +74,20 @@ impl Default for Settings {
             http: HttpSettings::default(),
         }
     }
+}
+
+/// When the bucket is asked for an object of which nothing is known here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FetchPolicy {
+    /// Never.
+    Never,
+    /// When a read asks for it.
+    #[default]
+    OnRequest,
+    /// With every read.
+    Always,
 }
 
 /// How bodies of level 1 and 2 get to the remote.

@@ -42,6 +42,19 @@ impl ObjectId {
         Self::checked(Ulid::from_bytes(bytes))
     }
 
+    /// The id that stands for something which has a name elsewhere, from 80 bits of that name's
+    /// digest. It claims the earliest time there is, which no id made by a clock does.
+    #[must_use]
+    pub const fn derived(digest: u128) -> Self {
+        Self(Self::EARLIEST.0 | (digest & ((1 << 80) - 1)))
+    }
+
+    /// Whether it was made by [`derived`](Self::derived).
+    #[must_use]
+    pub const fn is_derived(self) -> bool {
+        self.0 >> 80 == Self::EARLIEST_MS as u128
+    }
+
     /// The 16 bytes of the id, most significant first.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {

@@ -2,6 +2,7 @@
 
 mod etag;
 mod id;
+mod key;
 mod level;
 mod meta;
 mod name;
@@ -10,6 +11,7 @@ mod user_meta;
 
 pub use etag::ETag;
 pub use id::ObjectId;
+pub use key::{KeyEntry, KeyPage, ObjectKey};
 pub use level::Level;
 pub use meta::ObjectMeta;
 pub use name::ObjectName;

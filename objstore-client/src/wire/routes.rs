@@ -14,6 +14,16 @@ pub const DELETE: &str = "/api/v1/delete/";
 pub const LEVEL: &str = "/api/v1/level/";
 /// `GET`: JSON lines in order of id; `?after=ID&limit=N&deleted=1`.
 pub const LIST: &str = "/api/v1/list";
+/// `GET`, `HEAD`, `PUT`, `DELETE`: an object by its key in the bucket, which is the rest of the path.
+pub const KEY: &str = "/api/v1/key/";
+/// `GET`: JSON lines in order of key; `?prefix=&delimiter=&after=&limit=`.
+pub const KEYS: &str = "/api/v1/keys";
+/// `GET`: what waits for the remote, [`crate::types::UploadStats`] as JSON.
+pub const UPLOADS: &str = "/api/v1/uploads";
+/// `POST`: tries at once to store an object that waits for the remote.
+pub const RETRY_UPLOAD: &str = "/api/v1/uploads/retry/";
+/// `POST`: gives up storing an object that waits for the remote.
+pub const DROP_UPLOAD: &str = "/api/v1/uploads/drop/";
 /// `GET`: version of the program.
 pub const VERSION: &str = "/api/v1/version";
 /// `GET`: the node's id.

@@ -10,7 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::fetch::{Fetch, Reply, kib};
 use super::presence::{Known, Presence, WINDOW};
-use super::{FillCounts, FillError, FillReader, Fills, Origin, Parts, count};
+use super::reader::FillReader;
+use super::{FillCounts, FillError, Fills, Origin, Parts, count};
 use crate::bodies::{Layout, PartialFile, UNIT};
 use crate::env;
 use crate::settings::FillSettings;

@@ -22,8 +22,6 @@ use objstore_client::types::ObjectId;
 use tokio::sync::Semaphore;
 
 pub(crate) use fill::Fill;
-#[allow(unused_imports)] // for what comes next
-pub(crate) use reader::FillReader;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
@@ -125,6 +123,11 @@ impl Fills {
         let settings = settings.clamped();
         let budget = Arc::new(Semaphore::new(fetch::kib(settings.budget_bytes) as usize));
         Self { parts, settings, budget, counts: FillCounts::default(), running: Mutex::default() }
+    }
+
+    /// Bytes asked for in one request.
+    pub(crate) fn block(&self) -> u64 {
+        self.settings.block_bytes
     }
 
     /// The fill of a version. Whoever opens one looks afterwards whether the version is still

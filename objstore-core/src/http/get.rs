@@ -9,13 +9,14 @@ use http::header::{
 };
 use http::{Method, Response, StatusCode};
 use objstore_client::types::{ObjectId, ObjectMeta};
+use objstore_client::wire::headers;
 use objstore_client::{Body, Error};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::ranges::Ranges;
-use super::{answer, request};
+use super::{answer, query, request};
 use crate::node::Node;
-use crate::ops::{self, Object, Opened};
+use crate::ops::{self, Look, Object, Opened, Target, Wanted};
 
 /// Types that a browser would run in the name of this server's site.
 const ACTIVE: [&str; 6] = [
@@ -45,14 +46,17 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 /// `GET` and `HEAD /api/v1/get/:id`.
 pub(super) async fn get(
     node: &Node,
-    id: ObjectId,
+    target: &Target,
     head: &http::request::Parts,
 ) -> Result<Response<Body>, Error> {
     node.inner.check_running()?;
     let conditions = request::conditions(&head.headers)?;
     let active = node.inner.settings.http.serve_active_content;
+    let fetch = wants_fetch(head)?;
+    let no_cache = request::no_cache(&head.headers);
     if head.method == Method::HEAD {
-        let hot = node.inner.live(id, false).await?;
+        let look = Look { fetch, no_cache, bytes: None };
+        let hot = node.inner.find_live(target, look).await?.hot;
         let meta = &hot.entry.meta;
         conditions.check_read(meta).map_err(|e| e.with_meta(Arc::clone(meta)))?;
         let mut response = answer::empty(StatusCode::OK);
@@ -72,7 +76,8 @@ pub(super) async fn get(
             Ranges::None => Err(ops::unsatisfiable(meta.size)),
         }
     };
-    let (Object { meta, range, body }, opened) = node.inner.open(id, plan).await?;
+    let look = Look { fetch, no_cache, bytes: Some(first_bytes(&head.headers)) };
+    let (Object { meta, range, body }, opened) = node.inner.open(target, look, plan).await?;
 
     node.inner.counts.got(range.end - range.start);
     let mut response = Response::new(body);
@@ -96,10 +101,32 @@ pub(super) async fn get(
 }
 
 /// `GET /api/v1/meta/:id`.
-pub(super) async fn meta(node: &Node, id: ObjectId) -> Result<Response<Body>, Error> {
+pub(super) async fn meta(
+    node: &Node,
+    id: ObjectId,
+    head: &http::request::Parts,
+) -> Result<Response<Body>, Error> {
     node.inner.check_running()?;
-    let hot = node.inner.lookup(id, false).await?.ok_or_else(ops::not_found)?;
-    Ok(answer::json(hot.entry.meta.as_ref()))
+    // Of a deleted object there is something to tell.
+    if let Some(hot) = node.inner.lookup(id, false).await? {
+        return Ok(answer::json(hot.entry.meta.as_ref()));
+    }
+    let look = Look { fetch: wants_fetch(head)?, no_cache: false, bytes: None };
+    let found = node.inner.find_live(&Target::Id(id), look).await?;
+    Ok(answer::json(found.hot.entry.meta.as_ref()))
+}
+
+/// `X-Meta-Fetch: 1` or `?fetch=1`.
+pub(super) fn wants_fetch(head: &http::request::Parts) -> Result<bool, Error> {
+    Ok(request::flag(&head.headers, headers::FETCH)?
+        || matches!(query::value(head, "fetch").as_deref(), Some("1" | "true")))
+}
+
+/// The bytes that will be wanted first, as far as the request alone tells.
+fn first_bytes(headers: &HeaderMap) -> Wanted {
+    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE));
+    let range = range.and_then(|field| Ranges::first(field.as_bytes()));
+    range.map_or(Wanted::Whole, Wanted::Range)
 }
 
 /// What `Range` comes to, unless `If-Range` says that it is of another version (RFC 9110 §13.1.5).

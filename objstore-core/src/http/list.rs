@@ -3,7 +3,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use objstore_client::options::ListOptions;
 use objstore_client::{Body, Error};
 
-use super::{answer, query, request};
+use super::{answer, query};
 use crate::node::Node;
 
 /// `GET /api/v1/list?after=ID&limit=N&deleted=1`: one page, a line of JSON for each object.
@@ -14,11 +14,7 @@ pub(super) async fn list(
     let mut options = ListOptions::default();
     options.after = query::value(head, "after").map(|id| id.parse()).transpose()?;
     if let Some(limit) = query::value(head, "limit") {
-        options.limit = limit
-            .parse()
-            .ok()
-            .filter(|limit| *limit > 0)
-            .ok_or_else(|| request::invalid("limit is a number from 1 up"))?;
+        options.limit = query::limit(&limit)?;
     }
     options.include_deleted = query::value(head, "deleted")
         .is_some_and(|value| matches!(value.as_str(), "" | "1" | "true"));

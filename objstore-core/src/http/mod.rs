@@ -6,6 +6,7 @@ mod framing;
 mod get;
 mod guard;
 mod intake;
+mod keys;
 mod level;
 mod list;
 mod metrics;
@@ -19,6 +20,7 @@ mod server;
 mod service;
 mod status;
 mod tap;
+mod uploads;
 
 pub use server::Server;
 pub use service::PublicService;

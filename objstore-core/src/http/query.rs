@@ -1,4 +1,7 @@
+use objstore_client::Error;
 use percent_encoding::percent_decode_str;
+
+use super::request;
 
 /// The first value of a name in the query, decoded once.
 pub(super) fn value(head: &http::request::Parts, name: &str) -> Option<String> {
@@ -6,4 +9,10 @@ pub(super) fn value(head: &http::request::Parts, name: &str) -> Option<String> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
     })
+}
+
+/// The number of things on a page.
+pub(super) fn limit(text: &str) -> Result<usize, Error> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| request::invalid("limit is a number from 1 up"))
 }

@@ -20,6 +20,11 @@ pub(super) enum Ranges {
 }
 
 impl Ranges {
+    /// The first range of a field, before the size is known.
+    pub(super) fn first(field: &[u8]) -> Option<ByteRange> {
+        parse(field)?.first().copied()
+    }
+
     /// An unknown unit, a malformed field, too many ranges, or ranges that overlap all mean the
     /// whole object; ranges past the end of several are left out.
     pub(super) fn of(field: &[u8], size: u64) -> Self {

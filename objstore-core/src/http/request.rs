@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
 };
 use objstore_client::options::{ConditionTag, Conditions, ETagSet, ExpectedDigest, WriteMode};
 use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
@@ -68,6 +68,17 @@ pub(super) fn write_mode(headers: &HeaderMap) -> Result<WriteMode, Error> {
         Some(b"through") => Ok(WriteMode::Through),
         Some(_) => Err(invalid("X-Meta-Write is back or through")),
     }
+}
+
+/// `Cache-Control: no-cache` (RFC 9111 §5.2.1.4), or what stood for it before.
+pub(super) fn no_cache(headers: &HeaderMap) -> bool {
+    let said =
+        |name: HeaderName| {
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+                value.split(',').any(|part| part.trim().eq_ignore_ascii_case("no-cache"))
+            })
+        };
+    said(CACHE_CONTROL) || said(PRAGMA)
 }
 
 /// A field that says yes or no: `1` or `true`, `0` or `false`.

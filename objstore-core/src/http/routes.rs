@@ -10,6 +10,11 @@ pub(super) enum Route<'a> {
     Meta(&'a str),
     Delete(&'a str),
     Level(&'a str),
+    Key(&'a str),
+    Keys,
+    RetryUpload(&'a str),
+    DropUpload(&'a str),
+    Uploads,
     List,
     Version,
     Ping,
@@ -29,6 +34,8 @@ pub(super) fn route(path: &str) -> Option<Route<'_>> {
         routes::ID => Route::Id,
         routes::PUT => Route::Put,
         routes::LIST => Route::List,
+        routes::KEYS => Route::Keys,
+        routes::UPLOADS => Route::Uploads,
         routes::VERSION => Route::Version,
         routes::PING => Route::Ping,
         routes::STATS => Route::Stats,
@@ -42,6 +49,12 @@ pub(super) fn route(path: &str) -> Option<Route<'_>> {
                 Route::Delete(id)
             } else if let Some(id) = path.strip_prefix(routes::LEVEL) {
                 Route::Level(id)
+            } else if let Some(key) = path.strip_prefix(routes::KEY) {
+                Route::Key(key)
+            } else if let Some(id) = path.strip_prefix(routes::RETRY_UPLOAD) {
+                Route::RetryUpload(id)
+            } else if let Some(id) = path.strip_prefix(routes::DROP_UPLOAD) {
+                Route::DropUpload(id)
             } else {
                 return None;
             }
@@ -55,7 +68,8 @@ impl Route<'_> {
         match self {
             Self::Put => "POST, PUT",
             Self::Object(_) => "GET, HEAD, DELETE",
-            Self::Delete(_) | Self::Level(_) => "POST",
+            Self::Key(_) => "GET, HEAD, PUT, DELETE",
+            Self::Delete(_) | Self::Level(_) | Self::RetryUpload(_) | Self::DropUpload(_) => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -68,13 +82,17 @@ impl Route<'_> {
     pub(super) fn op(self, method: &Method) -> Op {
         match self {
             Self::Put => Op::Put,
+            Self::Key(_) if method == Method::PUT => Op::Put,
+            Self::Key(_) if method == Method::DELETE => Op::Delete,
+            Self::Key(_) if method == Method::HEAD => Op::Head,
+            Self::Key(_) => Op::Get,
             Self::Delete(_) => Op::Delete,
             Self::Object(_) if method == Method::DELETE => Op::Delete,
             Self::Object(_) if method == Method::HEAD => Op::Head,
             Self::Object(_) => Op::Get,
             Self::Meta(_) => Op::Meta,
             Self::Level(_) => Op::Level,
-            Self::List => Op::List,
+            Self::List | Self::Keys => Op::List,
             _ => Op::Other,
         }
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use objstore_client::types::ObjectKey;
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
@@ -13,8 +14,9 @@ use super::framing::Framing;
 use super::intake::{self, Pending};
 use super::metrics::RequestMetrics;
 use super::routes::{Op, Route, route};
-use super::{answer, delete, get, guard, level, list, put, request, status};
+use super::{answer, delete, get, guard, keys, level, list, put, request, status, uploads};
 use crate::node::Node;
+use crate::ops::Target;
 
 /// The public HTTP API of a node, as a service: hand it to a server of your own, hyper or tower,
 /// or have [`Server`](crate::Server) serve it. Cheap to clone.
@@ -191,9 +193,14 @@ impl PublicService {
             Route::Object(id) if head.method == Method::DELETE => {
                 delete::delete(node, request::id(id)?, head).await
             }
-            Route::Object(id) => get::get(node, request::id(id)?, head).await,
+            Route::Object(text) => get::get(node, &self.target(text, head)?, head).await,
+            Route::Key(text) => self.key(&keys::key(text)?, head, body).await,
+            Route::Keys => keys::list(node, shared.loopback, head).await,
+            Route::Uploads => Ok(answer::json(&node.stats().uploads)),
+            Route::RetryUpload(id) => uploads::retry(node, request::id(id)?).await,
+            Route::DropUpload(id) => uploads::drop(node, request::id(id)?).await,
             Route::Put => put::put(node, head, body).await,
-            Route::Meta(id) => get::meta(node, request::id(id)?).await,
+            Route::Meta(id) => get::meta(node, request::id(id)?, head).await,
             Route::Delete(id) => delete::delete(node, request::id(id)?, head).await,
             Route::Level(id) => level::level(node, request::id(id)?, head).await,
             Route::List => list::list(node, head).await,
@@ -204,6 +211,43 @@ impl PublicService {
             Route::Health => Ok(answer::text("ok\n")),
             Route::Ready => Ok(status::ready(node)),
             Route::Metrics => status::metrics(node, shared.render_metrics.as_deref()),
+        }
+    }
+}
+
+impl PublicService {
+    /// What a path names: an object, or, as the original had it, a key of the bucket where the
+    /// request says that it may be fetched.
+    fn target(&self, text: &str, head: &http::request::Parts) -> Result<Target, Error> {
+        let not_an_id = match request::id(text) {
+            Ok(id) => return Ok(Target::Id(id)),
+            Err(error) => error,
+        };
+        let Ok(key) = keys::key(text) else { return Err(not_an_id) };
+        let node = &self.shared.node;
+        if !get::wants_fetch(head)? && !node.inner.has_key(key.as_str()) {
+            return Err(not_an_id);
+        }
+        keys::check_reach(node, self.shared.loopback, key.as_str())?;
+        Ok(Target::Key(key.as_str().into()))
+    }
+
+    async fn key<B>(
+        &self,
+        key: &ObjectKey,
+        head: &http::request::Parts,
+        body: &mut Pending<B>,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let node = &self.shared.node;
+        keys::check_reach(node, self.shared.loopback, key.as_str())?;
+        match head.method {
+            Method::PUT => keys::put(node, key, head, body).await,
+            Method::DELETE => keys::delete(node, key, head).await,
+            _ => get::get(node, &Target::Key(key.as_str().into()), head).await,
         }
     }
 }

@@ -43,8 +43,18 @@ pub(crate) enum Change {
     },
     /// Gives a pending version up.
     Unstage(Arc<Hot>),
-    /// Takes on a record that the remote has of an object which nothing is known about here.
+    /// Takes on a record that the remote has, if nothing newer is known here.
     Restore(Record),
+    /// Takes on what the remote has under a key.
+    Cache {
+        key: Arc<str>,
+        record: Record,
+    },
+    /// Forgets this version of what the remote had under a key.
+    Uncache {
+        id: ObjectId,
+        stamp: Stamp,
+    },
     /// Keeps notes.
     Note(Vec<Note>),
 }

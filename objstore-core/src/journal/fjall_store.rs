@@ -55,6 +55,7 @@ struct Open {
     records: Keyspace,
     bodies: Keyspace,
     meta: Keyspace,
+    keys: Keyspace,
     // Dropped last: closing the database waits for its threads.
     db: Database,
 }
@@ -92,6 +93,7 @@ impl Open {
             records: keyspace("records", &options)?,
             bodies: keyspace("bodies", &separated)?,
             meta: keyspace("meta", &options)?,
+            keys: keyspace("keys", &options)?,
             db,
         })
     }
@@ -131,6 +133,7 @@ impl Open {
             Space::Records => &self.records,
             Space::Bodies => &self.bodies,
             Space::Meta => &self.meta,
+            Space::Keys => &self.keys,
         }
     }
 
@@ -142,7 +145,7 @@ impl Open {
             self.meta.remove("no such key")?;
         }
         // The counters last, so that they never reach their table before what they count.
-        for keyspace in [&self.bodies, &self.records, &self.meta] {
+        for keyspace in [&self.bodies, &self.records, &self.keys, &self.meta] {
             keyspace.rotate_memtable()?;
         }
         Ok(())

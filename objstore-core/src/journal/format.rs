@@ -5,7 +5,7 @@ use objstore_client::types::ObjectId;
 
 use super::record::{Entry, Presence, Record};
 use super::stamp::Stamp;
-use super::store::StoreError;
+use super::store::{JournalStore, Space, StoreError};
 
 /// The first byte of every stored value; a greater one is of a newer program.
 const VERSION: u8 = 1;
@@ -47,6 +47,25 @@ pub(super) fn encode_entry(record: &Record, presence: Presence) -> Bytes {
 pub(crate) fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
     let (presence, record): (Presence, Record) = decode(bytes)?;
     Ok(Entry::new(record, presence))
+}
+
+/// What is cached of a key: its name in the bucket beside the record.
+pub(super) fn encode_key_entry(key: &str, record: &Record) -> Bytes {
+    encode(&(key, record))
+}
+
+/// The newest version of an object, or of what is cached under a key. Blocks.
+pub(crate) fn load_entry(
+    store: &dyn JournalStore,
+    id: ObjectId,
+) -> Result<Option<Entry>, StoreError> {
+    if !id.is_derived() {
+        let value = store.get(Space::Records, &entry_key(id))?;
+        return value.map(|bytes| decode_entry(&bytes)).transpose();
+    }
+    let value = store.get(Space::Keys, &entry_key(id))?;
+    let decoded = value.map(|bytes| decode::<(String, Record)>(&bytes)).transpose()?;
+    Ok(decoded.map(|(key, record)| Entry::of_key(record, key.into())))
 }
 
 /// A record alone, as body files carry it.

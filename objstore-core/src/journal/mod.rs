@@ -22,8 +22,8 @@ pub use store::{Batch, JournalStore, Space, StoreError};
 pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode_entry, decode_record, encode_record, entry_key, garbage_prefix,
-    garbage_version,
+    body_key, decode_entry, decode_record, encode_record, garbage_prefix, garbage_version,
+    load_entry,
 };
 pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending, load_queued};
 pub(crate) use mark::{LogCopy, Mark};

@@ -4,6 +4,7 @@ use objstore_client::types::{ETag, Level, ObjectId, ObjectMeta, ObjectName, User
 use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
+use crate::fills::Origin;
 
 /// What the whole cluster knows about one version of an object, the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +53,31 @@ pub(crate) struct Entry {
     pub(crate) presence: Presence,
     /// The record as users see it, made once.
     pub(crate) meta: Arc<ObjectMeta>,
+    /// Its key in the remote where that is not its id.
+    pub(crate) key: Option<Arc<str>>,
 }
 
 impl Entry {
     pub(crate) fn new(record: Record, presence: Presence) -> Self {
         let meta = Arc::new(record.to_meta());
-        Self { record, presence, meta }
+        Self { record, presence, meta, key: None }
+    }
+
+    /// What is cached of a key.
+    pub(crate) fn of_key(record: Record, key: Arc<str>) -> Self {
+        Self { key: Some(key), ..Self::new(record, Presence::Cached) }
+    }
+
+    /// Where the body is in the remote, if it is there.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let live = self.live()?;
+        Some(Origin {
+            key: self.key.as_ref().map_or_else(|| self.record.id.to_string(), |k| k.to_string()),
+            etag: live.remote_etag.clone()?,
+            size: live.size,
+            record: self.record.clone(),
+            digest: live.digest,
+        })
     }
 
     /// The version as conditions and readers see it: a tombstone is no object.

@@ -10,13 +10,15 @@ pub enum Space {
     Records,
     /// Small bodies by object id and stamp.
     Bodies,
-    /// Counters, and files waiting to be removed.
+    /// Counters, files waiting to be removed, and what is yet to be done in the remote.
     Meta,
+    /// What is cached of the bucket's keys, by the ids derived from them.
+    Keys,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Records, Self::Bodies, Self::Meta];
+    pub const ALL: [Self; 4] = [Self::Records, Self::Bodies, Self::Meta, Self::Keys];
 }
 
 /// Changes that become durable together or not at all.

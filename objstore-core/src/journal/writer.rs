@@ -14,7 +14,10 @@ use tokio::sync::oneshot;
 
 use super::change::{Answer, Change, Committed, NewBody, Put, Queue, Request};
 use super::counters::Counters;
-use super::format::{COUNTERS_KEY, body_key, decode, encode, encode_entry, entry_key, garbage_key};
+use super::format::{
+    COUNTERS_KEY, body_key, decode, encode, encode_entry, encode_key_entry, entry_key, garbage_key,
+    load_entry,
+};
 use super::intents::{Note, PendingVersion, QueuedUpload, load_pending, load_queued, pending_key};
 use super::mark::Mark;
 use super::record::{Entry, Presence, Record};
@@ -147,8 +150,8 @@ fn came_between() -> Error {
 struct Group {
     batch: Batch,
     passed: Vec<Passed>,
-    /// The newest version of each object in the batch.
-    newest: HashMap<ObjectId, Arc<Hot>>,
+    /// The newest version of each object in the batch; none when it is forgotten.
+    newest: HashMap<ObjectId, Option<Arc<Hot>>>,
     /// Files that the batch makes garbage.
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
@@ -207,6 +210,8 @@ impl Writer {
             }
             Change::Unstage(version) => self.unstage(&version, group),
             Change::Restore(record) => self.restore(record, group),
+            Change::Cache { key, record } => self.cache(&key, record, group),
+            Change::Uncache { id, stamp } => self.uncache(id, stamp, group),
             Change::Note(notes) => Ok(note(notes, group)),
         });
         match judged {
@@ -343,17 +348,54 @@ impl Writer {
     fn restore(&mut self, record: Record, group: &mut Group) -> Result<Judged, Stop> {
         let id = record.id;
         let current = self.current(id, group)?;
-        if let Some(known) = current {
+        if let Some(known) = &current {
             // A delete is never undone by a read.
-            return Err(match known.entry.live() {
-                Some(_) => Stop::At(Committed::Made(Arc::clone(&known.entry.meta))),
-                None => Stop::Failed(crate::ops::deleted(&known.entry)),
-            });
+            if known.entry.live().is_none() {
+                return Err(Stop::Failed(crate::ops::deleted(&known.entry)));
+            }
+            if known.entry.record.stamp >= record.stamp {
+                return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
+            }
         }
-        let entry = Entry::new(record, Presence::Absent);
+        let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
-        self.replace(None, Hot { entry, inline: None }, group);
+        self.replace(current.as_deref(), Hot { entry, inline: None }, group);
         Ok(Judged::made(meta))
+    }
+
+    fn cache(&mut self, key: &Arc<str>, record: Record, group: &mut Group) -> Result<Judged, Stop> {
+        let id = record.id;
+        let current = self.current(id, group)?;
+        if let Some(known) = &current
+            && known.entry.record.stamp >= record.stamp
+        {
+            return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
+        }
+        let value = encode_key_entry(key, &record);
+        group.bytes += value.len();
+        self.usage.journal_grew(value.len() as u64);
+        group.batch.put(Space::Keys, entry_key(id).to_vec(), value);
+        self.counters.highest_time = self.counters.highest_time.max(record.stamp.time);
+        self.counters.changes += 1;
+        let entry = Entry::of_key(record, Arc::clone(key));
+        let meta = Arc::clone(&entry.meta);
+        group.newest.insert(id, Some(Arc::new(Hot { entry, inline: None })));
+        if let Some(old) = &current {
+            self.discard(&old.entry, group);
+        }
+        Ok(Judged::made(meta))
+    }
+
+    fn uncache(&mut self, id: ObjectId, stamp: Stamp, group: &mut Group) -> Result<Judged, Stop> {
+        let current = self.current(id, group)?;
+        let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) else {
+            return Err(Stop::At(Committed::Noted));
+        };
+        group.batch.remove(Space::Keys, entry_key(id).to_vec());
+        self.counters.changes += 1;
+        self.discard(&known.entry, group);
+        group.newest.insert(id, None);
+        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
     }
 
     /// The note that a new version waits for the remote, in place of what waited before.
@@ -466,20 +508,19 @@ impl Writer {
         group.bytes += value.len();
         self.usage.journal_grew(value.len() as u64);
         group.batch.put(Space::Records, entry_key(id).to_vec(), value);
-        group.newest.insert(id, Arc::new(hot));
+        group.newest.insert(id, Some(Arc::new(hot)));
         self.counters.changes += 1;
     }
 
     /// The version of an object that the next change meets.
     fn current(&self, id: ObjectId, group: &Group) -> Result<Option<Arc<Hot>>, Error> {
-        if let Some(hot) = group.newest.get(&id).cloned().or_else(|| self.tier.peek(id)) {
+        if let Some(hot) = group.newest.get(&id) {
+            return Ok(hot.clone());
+        }
+        if let Some(hot) = self.tier.peek(id) {
             return Ok(Some(hot));
         }
-        let found = self
-            .store
-            .get(Space::Records, &entry_key(id))
-            .and_then(|value| value.map(|bytes| decode_entry(&bytes)).transpose());
-        match found {
+        match load_entry(self.store.as_ref(), id) {
             Ok(entry) => Ok(entry.map(|entry| Arc::new(Hot { entry, inline: None }))),
             Err(error) => Err(crate::ops::journal_error(error)),
         }
@@ -507,10 +548,11 @@ impl Writer {
         }
         for (id, hot) in group.newest {
             // A level raised without the body at hand: the next reader brings both.
-            if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
-                self.tier.forget(id);
-            } else {
-                self.tier.replace(id, hot);
+            let whole =
+                |hot: &Arc<Hot>| hot.entry.presence != Presence::Inline || hot.inline.is_some();
+            match hot.filter(whole) {
+                Some(hot) => self.tier.replace(id, hot),
+                None => self.tier.forget(id),
             }
         }
         self.show_counters();

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use objstore_client::Error;
 use objstore_client::options::DeleteOptions;
 use objstore_client::types::{ObjectId, ObjectMeta};
+use objstore_client::{Error, ErrorKind};
 
 use crate::journal::Change;
 use crate::node::Node;
@@ -31,6 +31,12 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         self.inner.check_running()?;
         let inner = &self.inner;
+        if id.is_derived() {
+            return Err(Error::new(
+                ErrorKind::InvalidId,
+                "this id stands for a key of the bucket; delete it by its key",
+            ));
+        }
         // An upload under way would bring back what is about to be removed.
         let _turn = match options.purge {
             true => inner.uploads.turn(id).await,

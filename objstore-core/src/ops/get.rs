@@ -10,10 +10,13 @@ use objstore_client::{Body, Error, ErrorKind};
 use crate::bodies::{FileReader, Layout, ReadError};
 use crate::cache::Hot;
 use crate::env::{self, DiskFile};
-use crate::journal::{Presence, Stamp};
+use crate::fills::{Fill, FillError};
+use crate::journal::Presence;
 use crate::node::{Inner, Node};
+use crate::ops::fetch::{Arrived, Found, Wanted, body_lost};
 use crate::ops::lookup::load_inline;
-use crate::ops::{Counts, journal_error};
+use crate::ops::{Counts, Look, Target, journal_error, remote_error};
+use crate::remote::RemoteErrorKind;
 
 /// An object that was got: its metadata, which of its bytes these are, and the bytes.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Object {
 
 /// An object overwritten this often while it is being opened is given up on.
 const TRIES: usize = 8;
+/// A version that the remote has replaced is looked for anew this often.
+const CHANGES: usize = 2;
 
 impl Node {
     /// Gets an object's body, or a range of it.
@@ -46,6 +51,14 @@ impl Node {
     /// # Cancellation
     /// May be dropped at any time; so may the body.
     pub async fn get(&self, id: ObjectId, options: GetOptions) -> Result<Object, Error> {
+        self.get_target(Target::Id(id), options).await
+    }
+
+    pub(super) async fn get_target(
+        &self,
+        target: Target,
+        options: GetOptions,
+    ) -> Result<Object, Error> {
         self.inner.check_running()?;
         let plan = |meta: &Arc<ObjectMeta>| {
             options.conditions.check_read(meta)?;
@@ -54,7 +67,9 @@ impl Node {
                 Some(range) => range.within(meta.size).ok_or_else(|| unsatisfiable(meta.size)),
             }
         };
-        let (object, _) = self.inner.open(id, plan).await?;
+        let bytes = Some(options.range.map_or(Wanted::Whole, Wanted::Range));
+        let look = Look { fetch: options.fetch, no_cache: options.no_cache, bytes };
+        let (object, _) = self.inner.open(&target, look, plan).await?;
         self.inner.counts.got(object.range.end - object.range.start);
         Ok(object)
     }
@@ -70,19 +85,33 @@ impl Inner {
     /// reads further ranges of the same version.
     pub(crate) async fn open(
         &self,
-        id: ObjectId,
+        target: &Target,
+        look: Look,
         mut plan: impl FnMut(&Arc<ObjectMeta>) -> Result<Range<u64>, Error> + Send,
     ) -> Result<(Object, Opened), Error> {
+        let mut changed = 0;
         for _ in 0..TRIES {
-            let hot = self.live(id, true).await?;
+            let Found { hot, arrived } = self.find_live(target, look).await?;
             let range = plan(&hot.entry.meta)?;
-            let opened = match self.pin(hot).await {
+            let opened = match self.pin(hot, arrived).await {
                 Ok(opened) => opened,
                 Err(Missed::Replaced) => continue,
                 Err(Missed::Failed(error)) => return Err(error),
             };
-            let body = self.body(&opened, range.clone()).await?;
-            let meta = Arc::clone(&opened.hot.entry.meta);
+            let (body, fetched) = match self.start(&opened, range.clone()).await {
+                Ok(started) => started,
+                // The remote has another version by now, of which nothing was read yet.
+                Err(Broken::Changed) if changed < CHANGES => {
+                    changed += 1;
+                    self.refetch(target).await?;
+                    continue;
+                }
+                Err(broken) => return Err(broken.into_error()),
+            };
+            let mut meta = Arc::clone(&opened.hot.entry.meta);
+            if fetched {
+                Arc::make_mut(&mut meta).is_fetched = true;
+            }
             return Ok((Object { meta, range, body }, opened));
         }
         Err(Error::new(
@@ -102,9 +131,9 @@ impl Inner {
                 return Err(self.counts.corrupt(id));
             };
             let hot = Arc::new(Hot { entry: hot.entry.clone(), inline: Some(inline) });
-            return Ok(Opened { hot, file: None });
+            return Ok(Opened { hot, file: None, fill: None });
         }
-        match self.pin(hot).await {
+        match self.pin(hot, None).await {
             Ok(opened) => Ok(opened),
             Err(Missed::Failed(error)) => Err(error),
             Err(Missed::Replaced) => Err(Error::new(
@@ -115,10 +144,10 @@ impl Inner {
     }
 
     /// Makes sure that the bytes of a version stay readable, whatever happens to the object.
-    async fn pin(&self, hot: Arc<Hot>) -> Result<Opened, Missed> {
+    async fn pin(&self, hot: Arc<Hot>, arrived: Option<Arrived>) -> Result<Opened, Missed> {
         let (id, stamp) = (hot.entry.record.id, hot.entry.record.stamp);
         match (&hot.inline, hot.entry.presence) {
-            (Some(_), _) => Ok(Opened { hot, file: None }),
+            (Some(_), _) => Ok(Opened { hot, file: None, fill: None }),
             (None, Presence::File { .. }) => {
                 let file = match self.files.opened(id, stamp) {
                     Some(file) => Ok(file),
@@ -129,8 +158,8 @@ impl Inner {
                     }
                 };
                 match file.map_err(ReadError::from) {
-                    Ok(file) => Ok(Opened { hot, file: Some(file) }),
-                    Err(ReadError::Gone) => Err(self.gone(id, stamp).await),
+                    Ok(file) => Ok(Opened { hot, file: Some(file), fill: None }),
+                    Err(ReadError::Gone) => self.gone(hot).await,
                     Err(error) => Err(Missed::Failed(self.counts.read_error(id, error))),
                 }
             }
@@ -139,41 +168,112 @@ impl Inner {
                 self.tier.forget(id);
                 Err(Missed::Replaced)
             }
-            (None, Presence::Absent | Presence::Cached) => Err(Missed::Failed(Error::new(
-                ErrorKind::NotFound,
-                "the object is known, but its body is not on this node",
-            ))),
+            (None, Presence::Absent | Presence::Cached) => self.pin_fill(hot, arrived).await,
         }
     }
 
+    /// Readies a body that is in the remote, whatever of it is here.
+    async fn pin_fill(&self, hot: Arc<Hot>, arrived: Option<Arrived>) -> Result<Opened, Missed> {
+        let record = &hot.entry.record;
+        let origin = hot.entry.origin().ok_or_else(|| Missed::Failed(body_lost()))?;
+        let fill = self.fills.open(origin);
+        // A removal that came before the fill was opened would be undone by it.
+        let current = self.lookup(record.id, false).await.map_err(Missed::Failed)?;
+        if current.is_none_or(|now| now.entry.record.stamp != record.stamp) {
+            return Err(Missed::Replaced);
+        }
+        if let Some(Arrived { range, body }) = arrived {
+            fill.adopt(range, body);
+        }
+        Ok(Opened { hot, file: None, fill: Some(fill) })
+    }
+
     /// A file is not there: removed by an overwrite or delete that came first, or lost.
-    async fn gone(&self, id: ObjectId, stamp: Stamp) -> Missed {
+    async fn gone(&self, hot: Arc<Hot>) -> Result<Opened, Missed> {
+        let (id, stamp) = (hot.entry.record.id, hot.entry.record.stamp);
         self.tier.forget(id);
         match self.lookup(id, false).await {
-            Err(error) => Missed::Failed(error),
+            Err(error) => Err(Missed::Failed(error)),
             Ok(Some(now)) if now.entry.record.stamp == stamp => {
-                Missed::Failed(self.counts.corrupt(id))
+                let lost = self.counts.corrupt(id);
+                if hot.entry.origin().is_some() {
+                    return self.pin_fill(hot, None).await;
+                }
+                Err(Missed::Failed(lost))
             }
-            Ok(_) => Missed::Replaced,
+            Ok(_) => Err(Missed::Replaced),
         }
     }
 
     /// Bytes of an opened version; the first of them have been read when this returns.
     pub(crate) async fn body(&self, opened: &Opened, range: Range<u64>) -> Result<Body, Error> {
+        self.start(opened, range).await.map(|(body, _)| body).map_err(Broken::into_error)
+    }
+
+    /// The same, and whether the remote was needed for it.
+    async fn start(&self, opened: &Opened, range: Range<u64>) -> Result<(Body, bool), Broken> {
         if let Some(bytes) = &opened.hot.inline {
-            return Ok(slice(bytes, range).into());
+            return Ok((slice(bytes, range).into(), false));
+        }
+        if let Some(fill) = &opened.fill {
+            return self.start_fill(fill, opened, range).await;
         }
         let id = opened.hot.entry.record.id;
         let len = range.end - range.start;
-        let mut reader = self.file_reader(opened, range);
-        let first = reader.next().await.map_err(|e| self.counts.read_error(id, e))?;
-        let Some(first) = first else { return Ok(Body::default()) };
+        let mut reader = self.file_reader(opened, range.clone());
+        let first = match reader.next().await {
+            Ok(first) => first,
+            Err(error) => return self.heal(opened, range, error).await,
+        };
+        let Some(first) = first else { return Ok((Body::default(), false)) };
         if first.len() as u64 == len {
-            return Ok(first.into());
+            return Ok((first.into(), false));
         }
         let rest = read_on(reader, Arc::clone(&self.counts), id);
         let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
-        Ok(Body::from_stream(chunks, Some(len)))
+        Ok((Body::from_stream(chunks, Some(len)), false))
+    }
+
+    async fn start_fill(
+        &self,
+        fill: &Arc<Fill>,
+        opened: &Opened,
+        range: Range<u64>,
+    ) -> Result<(Body, bool), Broken> {
+        let len = range.end - range.start;
+        let key = opened.hot.entry.record.id;
+        let mut reader = fill.reader(range);
+        let first = reader.next().await.map_err(|e| Broken::of(e, key))?;
+        let fetched = reader.took_from_remote();
+        let Some(first) = first else { return Ok((Body::default(), fetched)) };
+        if first.len() as u64 == len {
+            return Ok((first.into(), fetched));
+        }
+        let rest = futures_util::stream::try_unfold(reader, move |mut reader| async move {
+            match reader.next().await {
+                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reader))),
+                Err(error) => Err(Broken::of(error, key).into_error()),
+            }
+        });
+        let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
+        Ok((Body::from_stream(chunks, Some(len)), fetched))
+    }
+
+    /// A body file cannot be read: what the remote has too comes from there, into the same file.
+    async fn heal(
+        &self,
+        opened: &Opened,
+        range: Range<u64>,
+        error: ReadError,
+    ) -> Result<(Body, bool), Broken> {
+        let error = self.counts.read_error(opened.hot.entry.record.id, error);
+        match opened.hot.entry.origin() {
+            Some(origin) if error.kind() == ErrorKind::Corrupt => {
+                let fill = self.fills.open(origin);
+                self.start_fill(&fill, opened, range).await
+            }
+            _ => Err(Broken::Failed(error)),
+        }
     }
 
     fn file_reader(&self, opened: &Opened, range: Range<u64>) -> FileReader {
@@ -199,6 +299,8 @@ impl Inner {
 pub(crate) struct Opened {
     pub(crate) hot: Arc<Hot>,
     file: Option<Arc<dyn DiskFile>>,
+    /// Where it comes from when not all of it is here.
+    fill: Option<Arc<Fill>>,
 }
 
 /// Why a version could not be opened.
@@ -206,6 +308,39 @@ enum Missed {
     /// Another has taken its place.
     Replaced,
     Failed(Error),
+}
+
+/// Why bytes cannot be read.
+enum Broken {
+    /// The remote has another version.
+    Changed,
+    Failed(Error),
+}
+
+impl Broken {
+    fn of(error: FillError, id: ObjectId) -> Self {
+        Self::Failed(match error {
+            FillError::Changed => return Self::Changed,
+            FillError::Stopping(error) => error,
+            FillError::Remote(error) if error.kind() == RemoteErrorKind::NotFound => body_lost(),
+            FillError::Remote(error) => remote_error(error),
+            FillError::Corrupt => {
+                tracing::error!(%id, "the bucket's copy of this object is not what was put; it was not kept");
+                Error::new(ErrorKind::Corrupt, "the bucket's copy is damaged; put it again")
+            }
+        })
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            Self::Changed => Error::new(
+                ErrorKind::Unavailable,
+                "the bucket got another version while this one was being read; read it again",
+            )
+            .with_retry_after(std::time::Duration::from_secs(1)),
+        }
+    }
 }
 
 /// What is left of a reader's range, as a stream that ends at the first error.

@@ -7,9 +7,7 @@ use objstore_client::{Error, ErrorKind};
 use crate::bodies::verify_inline;
 use crate::cache::{Hot, Lookup};
 use crate::env;
-use crate::journal::{
-    Entry, JournalStore, Presence, Space, StoreError, body_key, decode_entry, entry_key,
-};
+use crate::journal::{Entry, JournalStore, Presence, Space, StoreError, body_key, load_entry};
 use crate::node::Inner;
 
 impl Inner {
@@ -61,8 +59,7 @@ impl From<StoreError> for Failure {
 fn load(store: &dyn JournalStore, id: ObjectId, with_body: bool) -> Result<Option<Hot>, Failure> {
     let mut missed = None;
     loop {
-        let Some(value) = store.get(Space::Records, &entry_key(id))? else { return Ok(None) };
-        let entry = decode_entry(&value)?;
+        let Some(entry) = load_entry(store, id)? else { return Ok(None) };
         if entry.presence != Presence::Inline || !with_body {
             return Ok(Some(Hot { entry, inline: None }));
         }

@@ -1,9 +1,11 @@
 //! What a node does, one verb for each file.
 
 mod delete;
+mod fetch;
 mod get;
 mod head;
 mod ids;
+mod keys;
 mod level;
 mod list;
 mod lookup;
@@ -12,6 +14,7 @@ mod stats;
 mod upload;
 mod uploads;
 
+pub(crate) use fetch::{Look, Seen, Target, Wanted};
 pub use get::Object;
 pub(crate) use get::{Opened, unsatisfiable};
 pub(crate) use ids::IdSource;

@@ -36,6 +36,12 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        if id.is_derived() {
+            return Err(Error::new(
+                ErrorKind::InvalidId,
+                "this id stands for a key of the bucket; put it by its key",
+            ));
+        }
         check_user_meta(options.level, &options.user_meta)?;
         check_field("content type", options.content_type.as_deref())?;
         check_field("content encoding", options.content_encoding.as_deref())?;

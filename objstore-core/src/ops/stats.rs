@@ -102,6 +102,9 @@ impl Node {
         stats.remote.identity = inner.remote.identity();
         stats.remote.uploads = inner.counts.uploads.load(Ordering::Relaxed);
         stats.remote.bytes_up = inner.counts.bytes_up.load(Ordering::Relaxed);
+        let fills = inner.fills.stats();
+        stats.remote.fetches = fills.requests;
+        stats.remote.bytes_down = fills.bytes;
         stats.uploads = inner.uploads.stats(inner.env.clock.wall_nanos());
         stats
     }

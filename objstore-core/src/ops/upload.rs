@@ -166,7 +166,8 @@ impl Inner {
         }
     }
 
-    async fn send(
+    /// Sends a version, whole or in parts, and returns its tag there.
+    pub(crate) async fn send(
         &self,
         key: &str,
         version: &Opened,

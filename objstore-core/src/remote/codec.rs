@@ -85,6 +85,33 @@ pub(crate) fn to_attributes(record: &Record) -> Result<RemoteAttributes, Error> 
     Ok(RemoteAttributes { content_type, content_encoding, metadata })
 }
 
+/// User metadata of what is stored under a key of the user's, where other programs read it too: as
+/// it is, so that only what S3 brings back as it was is taken.
+///
+/// # Errors
+/// [`ErrorKind::InvalidUserMeta`].
+pub(crate) fn plain_metadata(user_meta: &UserMeta) -> Result<BTreeMap<String, String>, Error> {
+    let fits = |name: &str, value: &str| {
+        !name.is_empty()
+            && name.bytes().all(is_token)
+            && !name.bytes().any(|b| b.is_ascii_uppercase())
+            && value.bytes().all(|b| (0x20..0x7f).contains(&b))
+            && value.trim() == value
+            && !value.is_empty()
+    };
+    let plain: BTreeMap<_, _> =
+        user_meta.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if user_meta.iter().all(|(name, value)| fits(name, value)) && byte_len(&plain) <= METADATA_MAX {
+        return Ok(plain);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidUserMeta,
+        format!(
+            "user metadata of a key has names of lower-case letters, digits and -, values of printable ASCII, and {METADATA_MAX} bytes at most"
+        ),
+    ))
+}
+
 /// The record of an object found in the bucket under this id: as we wrote it, as the original did,
 /// or, of one that says nothing, nameless and with the lowest stamp.
 ///

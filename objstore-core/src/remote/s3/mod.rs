@@ -2,7 +2,6 @@
 
 mod errors;
 mod reply;
-mod settings;
 mod store;
 
 use std::fmt;
@@ -27,9 +26,9 @@ use objstore_client::Error;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::s3_settings::{check_endpoint, spell_endpoint, wrong};
+use super::{S3Checksums, S3Conditions, S3Settings};
 use errors::{Call, Failure, failure};
-pub use settings::{S3Checksums, S3Conditions, S3Settings};
-use settings::{check_endpoint, spell_endpoint, wrong};
 
 /// An S3 bucket, or a part of one below a prefix.
 ///

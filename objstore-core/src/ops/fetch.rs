@@ -1,0 +1,251 @@
+//! Finding out about objects of which nothing is known here, or not for certain any more.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use objstore_client::options::ByteRange;
+use objstore_client::types::ObjectId;
+use objstore_client::{Body, Error, ErrorKind};
+use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
+
+use crate::bodies::UNIT;
+use crate::cache::Hot;
+use crate::journal::{Change, Record};
+use crate::node::Inner;
+use crate::ops::{not_found, remote_error};
+use crate::remote::{
+    RemoteError, RemoteErrorKind, RemoteGet, RemoteHead, RemoteObject, Retry, codec,
+};
+use crate::settings::FetchPolicy;
+
+/// Whose bytes are wanted.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Id(ObjectId),
+    Key(Arc<str>),
+}
+
+/// How a reader looks for an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Ask the remote for what is not known here.
+    pub(crate) fetch: bool,
+    /// Ask the remote whether what is here of a key is still current.
+    pub(crate) no_cache: bool,
+    /// The bytes wanted, as far as that is known before the size is. None for no bytes at all.
+    pub(crate) bytes: Option<Wanted>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    Whole,
+    Range(ByteRange),
+}
+
+/// A version, and the bytes that came with the answer that told of it.
+pub(crate) struct Found {
+    pub(crate) hot: Arc<Hot>,
+    pub(crate) arrived: Option<Arrived>,
+}
+
+/// Bytes of a version on their way in.
+pub(crate) struct Arrived {
+    pub(crate) range: Range<u64>,
+    pub(crate) body: Body,
+}
+
+impl Found {
+    pub(super) fn here(hot: Arc<Hot>) -> Self {
+        Self { hot, arrived: None }
+    }
+}
+
+/// What the remote said lately. Forgetting any of it costs a request.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// When the remote last said that what is here of a key is current.
+    current: Cache<ObjectId, Instant>,
+    /// When the remote last said that there is nothing.
+    absent: Cache<ObjectId, Instant>,
+    ttl: Duration,
+    /// One at a time asks for an object.
+    turns: Vec<Mutex<()>>,
+}
+
+/// Only a true "not found" is remembered, and not for long.
+const ABSENT: Duration = Duration::from_secs(2);
+/// While the remote does not answer, it is not asked about the same key more often than this.
+const STALE: Duration = Duration::from_secs(5);
+const TURNS: usize = 1024;
+const REMEMBERED: usize = 100_000;
+
+impl Seen {
+    pub(crate) fn new(ttl_ms: u64) -> Self {
+        Self {
+            current: Cache::new(REMEMBERED),
+            absent: Cache::new(REMEMBERED),
+            ttl: Duration::from_millis(ttl_ms),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    pub(super) async fn turn(&self, id: ObjectId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let [.., high, low] = id.to_bytes();
+        let turn = self.turns.get(usize::from(u16::from_be_bytes([high, low])) % TURNS);
+        match turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+
+    pub(super) fn is_current(&self, id: ObjectId, now: Instant) -> bool {
+        self.current.get(&id).is_some_and(|at| now.saturating_duration_since(at) < self.ttl)
+    }
+
+    pub(super) fn is_known(&self, id: ObjectId) -> bool {
+        self.current.peek(&id).is_some()
+    }
+
+    /// It was current at this moment, which may lie in the past.
+    pub(super) fn is_current_at(&self, id: ObjectId, at: Instant) {
+        self.absent.remove(&id);
+        self.current.insert(id, at);
+    }
+
+    /// Takes it for current for a while longer.
+    pub(super) fn stay(&self, id: ObjectId, now: Instant) {
+        let since = now.checked_sub(self.ttl.saturating_sub(STALE)).unwrap_or(now);
+        self.current.insert(id, since);
+    }
+
+    pub(super) fn is_absent(&self, id: ObjectId, now: Instant) -> bool {
+        self.absent.get(&id).is_some_and(|at| now.saturating_duration_since(at) < ABSENT)
+    }
+
+    pub(super) fn was_absent(&self, id: ObjectId, now: Instant) {
+        self.current.remove(&id);
+        self.absent.insert(id, now);
+    }
+
+    /// Something was changed from here.
+    pub(super) fn forget(&self, id: ObjectId) {
+        self.current.remove(&id);
+        self.absent.remove(&id);
+    }
+}
+
+impl Inner {
+    /// The newest version of what is wanted.
+    pub(crate) async fn find_live(&self, target: &Target, look: Look) -> Result<Found, Error> {
+        let id = match target {
+            Target::Key(key) => return self.find_key(key, look).await,
+            Target::Id(id) => *id,
+        };
+        if let Some(hot) = self.lookup(id, look.bytes.is_some()).await? {
+            return match (&hot.entry.key, hot.entry.live()) {
+                (Some(key), _) => self.find_key(&Arc::clone(key), look).await,
+                (None, Some(_)) => Ok(Found::here(hot)),
+                (None, None) => Err(crate::ops::deleted(&hot.entry)),
+            };
+        }
+        let fetch = match self.settings.fetch {
+            FetchPolicy::Never => false,
+            FetchPolicy::OnRequest => look.fetch,
+            FetchPolicy::Always => true,
+        };
+        if fetch && !id.is_derived() { self.fetch(id, look).await } else { Err(not_found()) }
+    }
+
+    /// Restores the record of an object from what the remote has of it.
+    async fn fetch(&self, id: ObjectId, look: Look) -> Result<Found, Error> {
+        let clock = self.env.clock.as_ref();
+        if self.seen.is_absent(id, clock.monotonic()) {
+            return Err(not_found());
+        }
+        let _turn = self.seen.turn(id).await;
+        if let Some(hot) = self.lookup(id, false).await? {
+            return match hot.entry.live() {
+                Some(_) => Ok(Found::here(hot)),
+                None => Err(crate::ops::deleted(&hot.entry)),
+            };
+        }
+        if self.seen.is_absent(id, clock.monotonic()) {
+            return Err(not_found());
+        }
+        let (head, arrived) = match self.ask(&id.to_string(), look).await {
+            Ok(answer) => answer,
+            Err(error) if error.kind() == RemoteErrorKind::NotFound => {
+                self.seen.was_absent(id, clock.monotonic());
+                return Err(not_found());
+            }
+            Err(error) => return Err(remote_error(error)),
+        };
+        let record = codec::from_head(id, &head)?;
+        let stamp = record.stamp;
+        self.commit(Change::Restore(record)).await?.made()?;
+        let hot = self.live(id, true).await?;
+        let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
+        Ok(Found { hot, arrived })
+    }
+
+    /// Asks the remote about an object, and for the first of the bytes wanted at once, so that a
+    /// reader waits for one answer only.
+    pub(super) async fn ask(
+        &self,
+        key: &str,
+        look: Look,
+    ) -> Result<(RemoteHead, Option<Arrived>), RemoteError> {
+        let entropy = self.env.entropy.as_ref();
+        if let Some(range) = look.bytes.and_then(|bytes| first_range(bytes, self.fills.block())) {
+            let get = || self.remote.get(key, RemoteGet::range(range.clone()));
+            match Retry::DEMAND.call(entropy, get).await {
+                Ok(RemoteObject { head, range, body, .. }) => {
+                    return Ok((head, Some(Arrived { range, body })));
+                }
+                // It is empty, or ends before.
+                Err(error) if error.kind() == RemoteErrorKind::RangeNotSatisfiable => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let head = Retry::DEMAND.call(entropy, || self.remote.head(key)).await?;
+        Ok((head, None))
+    }
+
+    /// Takes on the record of another version that the remote turned out to have.
+    pub(crate) async fn refetch(&self, target: &Target) -> Result<(), Error> {
+        match target {
+            Target::Key(key) => {
+                self.seen.forget(self.key_id(key));
+                Ok(())
+            }
+            Target::Id(id) => {
+                let found = self.find(*id, &Retry::DEMAND).await.map_err(remote_error)?;
+                let record: Record = found.ok_or_else(body_lost)?;
+                self.commit(Change::Restore(record)).await?.made().map(drop)
+            }
+        }
+    }
+}
+
+pub(crate) fn body_lost() -> Error {
+    Error::new(
+        ErrorKind::BodyLost,
+        "the object is known, but its body is on no disk here and not in the bucket; put it again",
+    )
+}
+
+/// Whole units that hold the first of the bytes wanted; none where the size has to be known first.
+fn first_range(wanted: Wanted, block: u64) -> Option<Range<u64>> {
+    let unit = UNIT as u64;
+    let (start, end) = match wanted {
+        Wanted::Whole => (0, block),
+        Wanted::Range(ByteRange::From(start)) => (start, start.saturating_add(block)),
+        Wanted::Range(ByteRange::FromTo(start, last)) => (start, last.saturating_add(1)),
+        Wanted::Range(_) => return None,
+    };
+    let start = start / unit * unit;
+    let end = end.checked_next_multiple_of(unit)?.min(start.saturating_add(block));
+    (start < end).then_some(start..end)
+}

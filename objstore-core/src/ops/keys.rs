@@ -1,0 +1,325 @@
+//! Objects by their key in the bucket: there the bucket is the truth, and what is here is a cache.
+
+use std::sync::Arc;
+
+use objstore_client::options::{Conditions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
+use objstore_client::types::{
+    KeyEntry, KeyPage, Level, ObjectId, ObjectKey, ObjectMeta, ObjectName, UserMeta,
+};
+use objstore_client::{Body, Error, ErrorKind};
+
+use super::fetch::{Found, Look, Target};
+use super::get::Object;
+use crate::bodies::{Outcome, ReceivedBody, Receiver};
+use crate::cache::Hot;
+use crate::env;
+use crate::journal::{Change, Entry, Live, Presence, Record};
+use crate::node::{Inner, Node};
+use crate::ops::{NotStored, not_found, remote_error};
+use crate::remote::{
+    RemoteAttributes, RemoteCondition, RemoteErrorKind, RemoteHead, RemoteList, Retry,
+};
+
+impl Node {
+    /// Gets what the bucket has under a key, or a range of it, from here where it is and was current
+    /// a moment ago ([`Settings::key_ttl_ms`](crate::Settings::key_ttl_ms)), else from the bucket.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::NotFound`] when the bucket says so, and
+    /// [`ErrorKind::Unavailable`] when it cannot be asked and nothing is here, or
+    /// [`GetOptions::no_cache`] wants it asked.
+    ///
+    /// # Cancellation
+    /// As [`get`](Self::get).
+    pub async fn get_key(&self, key: &ObjectKey, options: GetOptions) -> Result<Object, Error> {
+        self.get_target(Target::Key(key.as_str().into()), options).await
+    }
+
+    /// What is known about an object under a key.
+    ///
+    /// # Errors
+    /// As [`get_key`](Self::get_key).
+    pub async fn head_key(
+        &self,
+        key: &ObjectKey,
+        options: GetOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        self.inner.check_running()?;
+        let look = Look { fetch: true, no_cache: options.no_cache, bytes: None };
+        let found = self.inner.find_live(&Target::Key(key.as_str().into()), look).await?;
+        options.conditions.check_read(&found.hot.entry.meta)?;
+        Ok(Arc::clone(&found.hot.entry.meta))
+    }
+
+    /// Stores an object in the bucket under a key, and returns its metadata once the bucket has
+    /// confirmed it. The body is received whole before it is sent. Conditions are judged by the
+    /// bucket. Of the options `level` and `write` say nothing here.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`ErrorKind::RemoteRefused`].
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the old object or the new one.
+    pub async fn put_key(
+        &self,
+        key: &ObjectKey,
+        body: impl Into<Body>,
+        options: PutOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
+        let receiver = Receiver {
+            files: &inner.files,
+            blocking: inner.env.blocking.as_ref(),
+            usage: &inner.usage,
+            inline_max: inner.settings.inline_max_bytes,
+            size_max: inner.settings.max_object_bytes,
+        };
+        let received = receiver.receive(body.into(), &options.digests).await?;
+        let key: Arc<str> = key.as_str().into();
+        let id = inner.key_id(&key);
+        let _turn = inner.uploads.turn(id).await;
+        let condition = inner.condition(&key, &options.conditions).await?;
+        let mut attributes = RemoteAttributes::default();
+        attributes.content_type = options.content_type.clone();
+        attributes.content_encoding = options.content_encoding.clone();
+        attributes.metadata = crate::remote::codec::plain_metadata(&options.user_meta)?;
+
+        let stamp = inner.stamps.next();
+        let live = Live {
+            level: Level::Remote,
+            size: received.size,
+            // The tag is the bucket's, as any other node will see it.
+            digest: None,
+            name: name_of(&key),
+            content_type: options.content_type,
+            content_encoding: options.content_encoding,
+            user_meta: options.user_meta,
+            remote_etag: None,
+        };
+        let mut record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
+        let (version, file) = match received.body {
+            ReceivedBody::Inline(bytes) => {
+                let entry = Entry::new(record.clone(), Presence::Inline);
+                (Hot { entry, inline: Some(bytes) }, None)
+            }
+            ReceivedBody::File(file) => {
+                let head = record.clone();
+                let published =
+                    env::run(inner.env.blocking.as_ref(), move || file.publish(&head)).await?;
+                let file = published.map_err(|e| inner.usage.disk_error(e))?;
+                let presence = Presence::File { physical: file.physical };
+                (Hot { entry: Entry::new(record.clone(), presence), inline: None }, Some(file))
+            }
+        };
+        let opened = inner.open_version(Arc::new(version)).await?;
+        let sent = inner.send(&key, &opened, &attributes, condition, &Retry::DEMAND).await;
+        // Whatever became of it: what was here may not be current any more.
+        inner.seen.forget(id);
+        let etag = sent.map_err(NotStored::into_error)?;
+        if let Some(live) = &mut record.live {
+            live.remote_etag = Some(etag);
+        }
+        inner.counts.put(received.size);
+        let mut cached = Entry::of_key(record.clone(), Arc::clone(&key));
+        if let Some(mut file) = file {
+            // What was sent is here already.
+            let change = Change::Cache { key, record };
+            cached.meta = inner.commit(change).await?.made()?;
+            file.settle(Outcome::Committed);
+        } else if let Some(old) = inner.lookup(id, false).await? {
+            inner.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;
+        }
+        Ok(cached.meta)
+    }
+
+    /// Removes what the bucket has under a key. One that is not there is not an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PreconditionFailed`], [`ErrorKind::Unavailable`] when the outcome is unknown,
+    /// [`ErrorKind::RemoteRefused`], [`ErrorKind::Stopping`].
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the object as it was or removed.
+    pub async fn delete_key(&self, key: &ObjectKey, options: DeleteOptions) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        let key: Arc<str> = key.as_str().into();
+        let id = inner.key_id(&key);
+        let _turn = inner.uploads.turn(id).await;
+        let condition = inner.condition(&key, &options.conditions).await?;
+        let call = || inner.remote.delete(&key, condition.clone());
+        let deleted = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
+        inner.seen.forget(id);
+        deleted.map_err(remote_error)?;
+        if let Some(old) = inner.lookup(id, false).await? {
+            inner.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;
+        }
+        inner.counts.deleted();
+        Ok(())
+    }
+
+    /// One page of the bucket's keys, in order of their bytes, as the bucket has them now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::RemoteRefused`], [`ErrorKind::Stopping`].
+    ///
+    /// # Cancellation
+    /// May be dropped at any time.
+    pub async fn list_keys(&self, options: KeyListOptions) -> Result<KeyPage, Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        let mut list = RemoteList::default();
+        list.prefix = options.prefix;
+        list.delimiter = options.delimiter;
+        list.after = options.after;
+        list.limit = options.limit.clamp(1, KeyListOptions::MAX_LIMIT);
+        let call = || inner.remote.list(list.clone());
+        let page = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
+        let page = page.map_err(remote_error)?;
+        let mut keys = KeyPage::default();
+        for entry in page.entries {
+            let mut listed = KeyEntry::new(entry.key, entry.size);
+            listed.etag = entry.etag;
+            listed.timestamp = entry.modified;
+            keys.entries.push(listed);
+        }
+        keys.prefixes = page.prefixes;
+        keys.next = page.next;
+        Ok(keys)
+    }
+}
+
+impl Inner {
+    /// The id that a key is cached under: the same on every node with this remote.
+    pub(crate) fn key_id(&self, key: &str) -> ObjectId {
+        let mut hash = blake3::Hasher::new();
+        hash.update(self.remote.identity().as_bytes()).update(b"\0").update(key.as_bytes());
+        let digest = hash.finalize();
+        let bits = digest.as_bytes().iter().take(10).fold(0u128, |n, b| (n << 8) | u128::from(*b));
+        ObjectId::derived(bits)
+    }
+
+    /// Whether something was read under this key lately. Does not block.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.seen.is_known(self.key_id(key))
+    }
+
+    pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found, Error> {
+        let (id, clock) = (self.key_id(key), self.env.clock.as_ref());
+        if let Some(found) = self.seen_lately(id, look).await? {
+            return Ok(found);
+        }
+        let _turn = self.seen.turn(id).await;
+        // Whoever had the turn before has asked.
+        if let Some(found) = self.seen_lately(id, look).await? {
+            return Ok(found);
+        }
+        let asked = clock.monotonic();
+        let here = self.lookup(id, false).await?;
+        let answer = match &here {
+            // What is here is most likely current, so that its bytes need not come again.
+            Some(_) => self.ask(key, Look { bytes: None, ..look }).await,
+            None => self.ask(key, look).await,
+        };
+        let (head, arrived) = match (answer, here.clone()) {
+            (Ok(answer), _) => answer,
+            (Err(error), _) if error.kind() == RemoteErrorKind::NotFound => {
+                self.seen.was_absent(id, asked);
+                if let Some(old) = here {
+                    let stamp = old.entry.record.stamp;
+                    self.commit(Change::Uncache { id, stamp }).await?;
+                }
+                return Err(not_found());
+            }
+            // Better than nothing, and better than to keep everyone waiting.
+            (Err(error), Some(hot)) if error.kind().is_retryable() && !look.no_cache => {
+                tracing::debug!(%error, "a key could not be revalidated; what is here is served");
+                self.seen.stay(id, clock.monotonic());
+                return Ok(Found::here(hot));
+            }
+            (Err(error), _) => return Err(remote_error(error)),
+        };
+        if let Some(hot) = here.filter(|hot| etag(hot) == Some(head.etag.as_str())) {
+            self.seen.is_current_at(id, asked);
+            return Ok(Found::here(hot));
+        }
+        let record = self.record_of_key(id, key, head);
+        let stamp = record.stamp;
+        self.commit(Change::Cache { key: Arc::clone(key), record }).await?;
+        self.seen.is_current_at(id, asked);
+        let hot = self.lookup(id, false).await?.ok_or_else(not_found)?;
+        let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
+        Ok(Found { hot, arrived })
+    }
+
+    /// What is here of a key, if the remote need not be asked about it.
+    async fn seen_lately(&self, id: ObjectId, look: Look) -> Result<Option<Found>, Error> {
+        if look.no_cache {
+            return Ok(None);
+        }
+        let now = self.env.clock.monotonic();
+        if self.seen.is_absent(id, now) {
+            return Err(not_found());
+        }
+        if !self.seen.is_current(id, now) {
+            return Ok(None);
+        }
+        Ok(self.lookup(id, false).await?.map(Found::here))
+    }
+
+    fn record_of_key(&self, id: ObjectId, key: &str, head: RemoteHead) -> Record {
+        let printable = |text: Option<String>| {
+            text.filter(|text| text.len() <= 255 && text.bytes().all(|b| (0x20..0x7f).contains(&b)))
+        };
+        let live = Live {
+            level: Level::Remote,
+            size: head.size,
+            digest: None,
+            name: name_of(key),
+            content_type: printable(head.attributes.content_type),
+            content_encoding: printable(head.attributes.content_encoding),
+            user_meta: UserMeta::new(head.attributes.metadata).unwrap_or_default(),
+            remote_etag: Some(head.etag),
+        };
+        let stamp = self.stamps.next();
+        Record { id, stamp, modified: head.modified, live: Some(Box::new(live)) }
+    }
+
+    /// What the bucket has to be asked for so that conditions hold.
+    async fn condition(
+        &self,
+        key: &Arc<str>,
+        conditions: &Conditions,
+    ) -> Result<RemoteCondition, Error> {
+        if conditions.is_empty() {
+            return Ok(RemoteCondition::None);
+        }
+        if *conditions == Conditions::absent() {
+            return Ok(RemoteCondition::Absent);
+        }
+        // The others are judged against what is there now, which then has to be there still.
+        let look = Look { fetch: true, no_cache: true, bytes: None };
+        let current = match self.find_key(key, look).await {
+            Ok(found) => Some(found.hot),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
+        Ok(match current.as_deref().and_then(etag) {
+            Some(etag) => RemoteCondition::Match(etag.to_owned()),
+            None => RemoteCondition::Absent,
+        })
+    }
+}
+
+fn etag(hot: &Hot) -> Option<&str> {
+    hot.entry.live()?.remote_etag.as_deref()
+}
+
+/// The last part of a key, for the content type and for who saves it.
+fn name_of(key: &str) -> ObjectName {
+    let last = key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    ObjectName::new(last).unwrap_or_default()
+}
