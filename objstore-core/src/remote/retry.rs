@@ -27,8 +27,10 @@ impl Retry {
     };
 
     /// One call only.
+    #[allow(dead_code)] // for what comes next
     pub(crate) const ONCE: Self = Self { tries: 1, ..Self::DEMAND };
 
+    #[allow(dead_code)] // for what comes next
     /// Calls until it succeeds, fails for good, or was tried often enough.
     pub(crate) async fn call<T, F>(
         &self,
