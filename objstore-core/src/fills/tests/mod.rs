@@ -1,6 +1,8 @@
 //! What readers notice of fills. Time is paused and the disk answers at once, so that each test
 //! runs the same way each time.
 
+#![allow(clippy::single_range_in_vec_init)] // one range asked for is meant
+
 mod faults;
 mod script;
 mod sharing;
@@ -54,8 +56,7 @@ fn body(len: u64) -> Bytes {
 
 impl Stage {
     fn new(len: u64) -> Self {
-        let mut settings = FillSettings::default();
-        settings.block_bytes = 4 * U;
+        let settings = FillSettings { block_bytes: 4 * U, ..FillSettings::default() };
         let body = body(len);
         Self {
             script: Script::new(body.clone()),

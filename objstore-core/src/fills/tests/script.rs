@@ -162,9 +162,11 @@ impl RemoteStore for Script {
             let mut range = get.range.unwrap();
             self.asked.lock().unwrap().push(range.clone());
             let fault = self.faults.lock().unwrap().pop_front();
-            let mut head = RemoteHead::default();
-            head.etag = self.etag.lock().unwrap().clone();
-            head.size = self.body.lock().unwrap().len() as u64;
+            let mut head = RemoteHead {
+                etag: self.etag.lock().unwrap().clone(),
+                size: self.body.lock().unwrap().len() as u64,
+                ..RemoteHead::default()
+            };
             match fault {
                 Some(Fault::Refuse(kind)) => return Err(RemoteError::new(kind, "refused")),
                 Some(Fault::OtherTag) => head.etag = "other".to_owned(),

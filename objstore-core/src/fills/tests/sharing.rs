@@ -143,7 +143,9 @@ async fn several_requests_go_ahead_of_a_reader_and_no_more() {
     let fill = stage.open(&stage.start());
     *stage.script.delay.lock().unwrap() = Duration::from_millis(1);
     assert_eq!(read(fill.reader(stage.all())).await.unwrap(), stage.body);
-    assert_eq!(stage.script.highest_in_flight(), 3 * 4 * U);
+    // Those that are nearly done come on top.
+    let highest = stage.script.highest_in_flight();
+    assert!((3 * 4 * U..=6 * 4 * U).contains(&highest), "{highest}");
     assert_eq!(stage.script.asked().len(), 50);
 }
 
