@@ -201,6 +201,8 @@ fn open(settings: Settings, env: Env, in_memory: bool, new_node_id: bool) -> Res
         shared: Arc::clone(&shared),
         reserve,
     };
+    // Before its thread runs, so that nobody sees an empty node.
+    writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
 
