@@ -249,6 +249,8 @@ fn open(
         shared: Arc::clone(&shared),
         reserve,
     };
+    // Before its thread runs, so that nobody sees an empty node.
+    writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
 

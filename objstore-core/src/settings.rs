@@ -132,7 +132,8 @@ pub struct FillSettings {
     /// The most bytes asked for in one request: 64 KiB to 64 MiB, in whole units of 64 KiB.
     /// Default 8 MiB.
     pub block_bytes: u64,
-    /// Requests kept going ahead of one reader: 1 to 64. Default 8.
+    /// Requests kept going ahead of one reader, those not counted that are nearly done: 1 to 64.
+    /// Default 8.
     pub parallel: usize,
     /// The most bytes asked for and not here yet, over all readers: at least
     /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. Default

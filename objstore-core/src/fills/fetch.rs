@@ -124,6 +124,13 @@ impl Fetch {
         drop(stored);
     }
 
+    /// Whether most of it is here: then it is time for the next, which has to wait for its first
+    /// byte.
+    pub(super) fn is_nearly_done(&self) -> bool {
+        let left = self.units.end.saturating_sub(self.arrivals().next);
+        left * 4 <= self.units.end - self.units.start
+    }
+
     /// Whether a unit is in memory here, or will be.
     pub(super) fn brings(&self, unit: u64) -> bool {
         self.units.contains(&unit) && self.arrivals().brings(unit, self.index(unit))

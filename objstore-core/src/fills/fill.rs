@@ -203,9 +203,7 @@ impl Fill {
     ) -> Ahead {
         let state = self.state();
         let window = reader.saturating_add(self.window_units()).min(last);
-        let in_front = state.fetches.values();
-        let in_front = in_front.filter(|f| f.units.end > reader && f.units.start < window).count();
-        if state.ended.is_some() || at >= window || in_front >= most {
+        if state.ended.is_some() || at >= window {
             return Ahead::Enough;
         }
         if let Some(fetch) = state.coming(at) {
@@ -219,6 +217,11 @@ impl Fill {
                 return Ahead::Clear(at + 1);
             }
             Known::Absent => {}
+        }
+        let is_in_front = |f: &&Arc<Fetch>| f.units.end > reader && f.units.start < window;
+        let in_front = state.fetches.values().filter(is_in_front);
+        if in_front.filter(|fetch| !fetch.is_nearly_done()).count() >= most {
+            return Ahead::Enough;
         }
         let run = self.missing(&state, at, last);
         let permits = kib(self.bytes_of(&run).end - self.bytes_of(&run).start);

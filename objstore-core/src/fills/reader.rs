@@ -84,7 +84,8 @@ impl FillReader {
         self.plan(unit, last).await?;
         loop {
             if let Some(bytes) = self.fetches.iter().find_map(|fetch| fetch.held(unit)) {
-                return Ok(self.served(bytes));
+                self.count_served();
+                return Ok(bytes);
             }
             if let Some(bytes) = self.take_ready(unit) {
                 return Ok(bytes);
@@ -106,8 +107,12 @@ impl FillReader {
                         self.fetches.push_front(Arc::clone(&fetch));
                     }
                     match fetch.wait(unit).await {
-                        Waited::Unit(bytes) => return Ok(self.served(bytes)),
-                        Waited::Stored => {}
+                        Waited::Unit(bytes) => {
+                            self.count_served();
+                            return Ok(bytes);
+                        }
+                        // It came so fast that it is in the file already.
+                        Waited::Stored => self.count_served(),
                         Waited::Failed(error) => return Err(error),
                     }
                 }
@@ -115,10 +120,9 @@ impl FillReader {
         }
     }
 
-    fn served(&mut self, bytes: Bytes) -> Bytes {
+    fn count_served(&mut self) {
         self.took_from_remote = true;
         count(&self.fill.counts().units_served, 1);
-        bytes
     }
 
     fn take_ready(&mut self, unit: u64) -> Option<Bytes> {

@@ -175,7 +175,6 @@ impl Writer {
 
     /// Works until it is stopped or every handle is gone, then closes the store.
     pub(crate) fn run(mut self, mut queue: Queue) {
-        self.show_counters();
         while let Some(first) = queue.requests.blocking_recv() {
             // In time, whether or not there is a change that needs it.
             let _ = self.check_writable();
@@ -653,7 +652,8 @@ impl Writer {
         self.files.recover_unresolved(|id, stamp| is_current(store.as_ref(), id, stamp))
     }
 
-    fn show_counters(&self) {
+    /// Shows what the journal holds to those who ask for stats.
+    pub(crate) fn show_counters(&self) {
         self.usage.set_files(self.counters.file_bytes);
         self.live_inline.store(self.counters.inline_bytes, Ordering::Relaxed);
         *self.shared.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
