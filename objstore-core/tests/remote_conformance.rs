@@ -3,13 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use objstore_core::env::{DirectoryDisk, Disk, Env};
 use objstore_core::remote::{
-    DirStore, MemoryRemote, RemoteAttributes, RemoteCondition, RemoteErrorKind, RemoteGet,
-    RemoteList, RemotePart, RemoteStore,
+    DirStore, METADATA_MAX, MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError,
+    RemoteErrorKind, RemoteGet, RemoteList, RemotePart, RemoteStore,
 };
-use objstore_core::testing::{MemoryDisk, Steps, remote_suite};
+use objstore_core::testing::{
+    BodyFault, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk, SlowRemote, Steps,
+    remote_suite,
+};
 
 fn dir_store(disk: Arc<dyn Disk>) -> Arc<DirStore> {
     Arc::new(DirStore::new("test", disk, &Env::default()))
@@ -32,6 +36,28 @@ async fn dir_store_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(DirectoryDisk::open(dir.path()).unwrap());
     remote_suite(dir_store(disk), "").await;
+}
+
+#[tokio::test]
+async fn metadata_that_s3_would_not_take_is_refused() {
+    for store in [memory_remote(), dir_store(Arc::new(MemoryDisk::default()))] {
+        let long = "v".repeat(METADATA_MAX - 3);
+        for (name, value) in [
+            ("long", long.as_str()),
+            ("Upper", "1"),
+            ("a b", "1"),
+            ("", "1"),
+            ("a", "ö"),
+            ("a", "\n"),
+        ] {
+            let mut attributes = RemoteAttributes::default();
+            attributes.metadata.insert(name.to_owned(), value.to_owned());
+            let put = store.put("k", "x".into(), &attributes, RemoteCondition::None).await;
+            assert_eq!(put.unwrap_err().kind(), RemoteErrorKind::Refused, "{name}: {value}");
+            assert!(store.begin("k", &attributes).await.is_err(), "{name}: {value}");
+            assert_eq!(store.head("k").await.unwrap_err().kind(), RemoteErrorKind::NotFound);
+        }
+    }
 }
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
@@ -280,4 +306,111 @@ async fn uploads_survive_a_restart_and_lost_parts_do_not() {
     // As S3 makes it: the MD5 of the parts' MD5s.
     assert_eq!(etag, "980d35430001d8835cd38d70e5845a9f-1");
     assert_eq!(disk.files(), ["objects/k"]);
+}
+
+fn memory_remote() -> Arc<dyn RemoteStore> {
+    Arc::new(MemoryRemote::new("test"))
+}
+
+#[tokio::test]
+async fn counting_remote_conforms_and_counts() {
+    let remote = Arc::new(CountingRemote::new(memory_remote()));
+    remote_suite(Arc::<CountingRemote>::clone(&remote), "suite/").await;
+    assert_eq!(remote.gets_under_way(), 0);
+    remote.reset();
+    let none = RemoteAttributes::default();
+    remote.put("k", vec![1; 1000].into(), &none, RemoteCondition::None).await.unwrap();
+    let first = remote.get("k", RemoteGet::default()).await.unwrap();
+    let second = remote.get("k", RemoteGet::range(10..30)).await.unwrap();
+    assert!(remote.get("absent", RemoteGet::default()).await.is_err());
+    assert_eq!(remote.gets_under_way(), 2);
+    drop(first);
+    assert_eq!(second.body.collect(100).await.unwrap().len(), 20);
+    let third = remote.get("k", RemoteGet::default()).await.unwrap();
+    assert_eq!(third.body.collect(2000).await.unwrap().len(), 1000);
+    assert_eq!((remote.most_gets_at_a_time(), remote.gets_under_way()), (2, 0));
+    assert_eq!((remote.calls(CallKind::Put), remote.calls(CallKind::Get)), (1, 4));
+    assert_eq!((remote.all_calls(), remote.bytes_in(), remote.bytes_out()), (5, 1000, 1020));
+    assert_eq!(remote.gets()[1], ("k".to_owned(), Some(10..30)));
+    assert_eq!(remote.gets()[2], ("absent".to_owned(), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_remote_conforms_and_is_slow() {
+    let delay = Duration::from_millis(20);
+    let remote = Arc::new(SlowRemote::new(memory_remote(), delay, 100_000));
+    remote_suite(Arc::<SlowRemote>::clone(&remote), "suite/").await;
+    let none = RemoteAttributes::default();
+    let timed = async |work: &mut (dyn Future<Output = ()> + Unpin)| {
+        let began = tokio::time::Instant::now();
+        work.await;
+        began.elapsed().as_millis()
+    };
+    let mut put = Box::pin(async {
+        remote.put("k", vec![1; 100_000].into(), &none, RemoteCondition::None).await.unwrap();
+    });
+    assert!((1015..1100).contains(&timed(&mut put).await));
+    let mut head = Box::pin(async { drop(remote.head("k").await.unwrap()) });
+    assert!((20..25).contains(&timed(&mut head).await));
+    let mut get = Box::pin(async {
+        let object = remote.get("k", RemoteGet::range(0..50_000)).await.unwrap();
+        assert_eq!(object.body.collect(50_000).await.unwrap().len(), 50_000);
+    });
+    assert!((515..600).contains(&timed(&mut get).await));
+}
+
+#[tokio::test]
+async fn failing_remote_conforms_while_nothing_fails() {
+    remote_suite(Arc::new(FailingRemote::new(memory_remote(), Faults::default())), "suite/").await;
+}
+
+#[tokio::test]
+async fn failing_remote_fails_as_told() {
+    let store = memory_remote();
+    let unavailable = || RemoteError::new(RemoteErrorKind::Unavailable, "told to");
+    let faults = Faults::default()
+        .before(move |call| (call.key == "before").then(unavailable))
+        .after(move |call| (call.kind == CallKind::Put && call.key == "after").then(unavailable))
+        .body(|call| {
+            Some(match call.get.range.as_ref()?.start {
+                1 => BodyFault::CutAfter(10),
+                2 => BodyFault::EndAfter(10),
+                3 => BodyFault::StallAfter(10),
+                4 => BodyFault::ETag("other".to_owned()),
+                5 => BodyFault::Range(0..7),
+                6 => BodyFault::CutAfter(0),
+                _ => return None,
+            })
+        });
+    let remote = FailingRemote::new(Arc::clone(&store), faults);
+    let none = RemoteAttributes::default();
+    for (key, made) in [("before", false), ("after", true), ("k", true)] {
+        let put = remote.put(key, vec![7; 100].into(), &none, RemoteCondition::None).await;
+        assert_eq!(put.is_ok(), key == "k");
+        assert_eq!(store.head(key).await.is_ok(), made, "{key}");
+    }
+    let get = |start: u64| {
+        let remote = &remote;
+        async move {
+            let mut object = remote.get("k", RemoteGet::range(start..100)).await.unwrap();
+            let mut len = 0;
+            let end = loop {
+                let next = object.body.chunk();
+                match tokio::time::timeout(Duration::from_millis(50), next).await {
+                    Err(_) => break "stall",
+                    Ok(None) => break "end",
+                    Ok(Some(Err(_))) => break "error",
+                    Ok(Some(Ok(chunk))) => len += chunk.len(),
+                }
+            };
+            (len, end, object.head.etag == "other", object.range)
+        }
+    };
+    assert_eq!(get(0).await, (100, "end", false, 0..100));
+    assert_eq!(get(1).await, (10, "error", false, 1..100));
+    assert_eq!(get(2).await, (10, "end", false, 2..100));
+    assert_eq!(get(3).await, (10, "stall", false, 3..100));
+    assert_eq!(get(4).await, (96, "end", true, 4..100));
+    assert_eq!(get(5).await, (95, "end", false, 0..7));
+    assert_eq!(get(6).await, (0, "error", false, 6..100));
 }

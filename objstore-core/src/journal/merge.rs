@@ -56,7 +56,7 @@ mod tests {
                 Box::new(Live {
                     level: Level::try_from(level).unwrap(),
                     size,
-                    digest: [size as u8; 32],
+                    digest: Some([size as u8; 32]),
                     name: ObjectName::new(&name).unwrap(),
                     content_type: None,
                     content_encoding: None,

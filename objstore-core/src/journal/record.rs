@@ -21,8 +21,8 @@ pub(crate) struct Record {
 pub(crate) struct Live {
     pub(crate) level: Level,
     pub(crate) size: u64,
-    /// BLAKE3 of the body.
-    pub(crate) digest: [u8; 32],
+    /// BLAKE3 of the body; none when it came from a bucket that did not say.
+    pub(crate) digest: Option<[u8; 32]>,
     pub(crate) name: ObjectName,
     pub(crate) content_type: Option<String>,
     pub(crate) content_encoding: Option<String>,
@@ -63,6 +63,17 @@ impl Entry {
     }
 }
 
+impl Live {
+    /// From the digest where there is one, else the bucket's, if a header may carry that: which of
+    /// the two it is never changes for a version.
+    fn etag(&self) -> Option<ETag> {
+        match &self.digest {
+            Some(digest) => Some(ETag::from_digest(digest)),
+            None => self.remote_etag.as_deref().and_then(|tag| ETag::new(tag).ok()),
+        }
+    }
+}
+
 impl Record {
     fn to_meta(&self) -> ObjectMeta {
         let mut meta = ObjectMeta::new(self.id, self.modified);
@@ -73,10 +84,11 @@ impl Record {
                 meta.size = live.size;
                 meta.user_meta = live.user_meta.clone();
                 meta.consistency = live.level;
-                meta.etag = Some(ETag::from_digest(&live.digest));
+                meta.etag = live.etag();
                 meta.content_type.clone_from(&live.content_type);
                 meta.content_encoding.clone_from(&live.content_encoding);
-                meta.blake3 = Some(blake3::Hash::from_bytes(live.digest).to_hex().to_string());
+                let hex = |digest| blake3::Hash::from_bytes(digest).to_hex().to_string();
+                meta.blake3 = live.digest.map(hex);
             }
         }
         meta

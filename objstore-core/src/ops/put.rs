@@ -99,7 +99,7 @@ impl Inner {
         let live = Live {
             level: options.level,
             size,
-            digest,
+            digest: Some(digest),
             name: options.name,
             content_type: options.content_type,
             content_encoding: options.content_encoding,

@@ -3,9 +3,15 @@
 //! a part has to pass to stand in for another.
 
 mod memory_disk;
+mod remote_adapters;
+mod remote_call;
 mod remote_suite;
 mod steps;
 
 pub use memory_disk::MemoryDisk;
+pub use remote_adapters::{
+    BodyFault, CountingRemote, Counts, Delays, FailingRemote, Faults, SlowRemote,
+};
+pub use remote_call::{Adapted, Around, Call, CallKind};
 pub use remote_suite::remote_suite;
 pub use steps::Steps;

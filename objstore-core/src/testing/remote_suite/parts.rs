@@ -33,10 +33,10 @@ async fn three_parts(check: &Check) {
     let bodies = [some_bytes(part_len(), 1), some_bytes(part_len(), 2), some_bytes(1_000_001, 3)];
     let mut parts = Vec::new();
     // Out of order, and the second of them twice: parts are made in parallel and sent again.
-    parts.push(part(check, &key, &upload, 3, bodies[2].clone()).await);
-    parts.push(part(check, &key, &upload, 1, bodies[0].clone()).await);
     let replaced = part(check, &key, &upload, 2, some_bytes(part_len(), 9)).await;
     parts.push(part(check, &key, &upload, 2, bodies[1].clone()).await);
+    parts.push(part(check, &key, &upload, 1, bodies[0].clone()).await);
+    parts.push(part(check, &key, &upload, 3, bodies[2].clone()).await);
     check.is_gone(&key).await;
     let list = RemoteList { prefix: check.prefix.clone(), ..RemoteList::default() };
     check.same("keys before complete", &check.list(&list).await.0, &Vec::new());
