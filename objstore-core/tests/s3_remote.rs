@@ -181,6 +181,21 @@ async fn s3_lists_every_name_once_in_pages_of_any_size() {
 }
 
 #[tokio::test]
+async fn s3_is_asked_once_for_a_page_behind_a_prefix() {
+    let server = S3Server::start().await;
+    let remote = remote(&server, "");
+    for key in ["b/1", "b/2", "c"] {
+        put(&remote, key, "x").await;
+    }
+    server.clear_log();
+    let mut list = RemoteList::default();
+    list.delimiter = Some("/".into());
+    list.after = Some("b/".into());
+    let page = remote.list(list).await.expect("a page");
+    assert_eq!((page.entries.len(), page.prefixes.len(), server.log().len()), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn s3_ranges_beyond_the_end_say_the_size() {
     let server = S3Server::start().await;
     let remote = remote(&server, "");

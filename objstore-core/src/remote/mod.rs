@@ -1,8 +1,8 @@
 //! The bucket behind a node.
 //!
-//! [`RemoteStore`] is what a node wants of it, [`MemoryRemote`] and [`DirStore`] are two that are there.
-//! In this release a node still writes levels 1 and 2
-//! to a directory of its own.
+//! [`RemoteStore`] is what a node wants of it. There is one in memory, [`MemoryRemote`], one in a
+//! directory, [`DirStore`], and with the feature `s3` one that speaks to S3, `S3Remote`. In this
+//! release a node still writes levels 1 and 2 to a directory of its own.
 
 #[allow(dead_code)] // until uploads and fills use it
 pub(crate) mod codec;
