@@ -49,7 +49,6 @@ mod builder;
 mod cache;
 mod digest;
 pub mod env;
-#[allow(dead_code)] // for what comes next
 mod fills;
 mod http;
 mod janitor;

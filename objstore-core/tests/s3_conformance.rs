@@ -1,5 +1,7 @@
 //! The suite of every remote store, on S3: the server of this process, and any other.
 #![cfg(feature = "s3")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::disallowed_methods)]
 
 #[path = "support/s3_server.rs"]
 mod s3_server;

@@ -1,5 +1,7 @@
 //! `S3Remote` against a server that speaks S3 and checks signatures.
 #![cfg(feature = "s3")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::disallowed_methods)]
 
 #[path = "support/s3_server.rs"]
 mod s3_server;
@@ -162,6 +164,8 @@ async fn s3_lists_every_name_once_in_pages_of_any_size() {
         list.delimiter = Some("/".into());
         let (mut entries, mut prefixes) = (Vec::new(), Vec::new());
         loop {
+            pages += 1;
+            assert!(pages < 40, "{list:?}");
             let page = remote.list(list.clone()).await.expect("a page");
             assert!(page.entries.len() + page.prefixes.len() <= limit);
             entries.extend(page.entries.into_iter().map(|entry| entry.key));
@@ -174,6 +178,21 @@ async fn s3_lists_every_name_once_in_pages_of_any_size() {
         assert_eq!(entries, ["a", "a b+c", "b0", "tab\there", "ü"], "{limit}");
         assert_eq!(prefixes, ["b/", "c/"], "{limit}");
     }
+}
+
+#[tokio::test]
+async fn s3_is_asked_once_for_a_page_behind_a_prefix() {
+    let server = S3Server::start().await;
+    let remote = remote(&server, "");
+    for key in ["b/1", "b/2", "c"] {
+        put(&remote, key, "x").await;
+    }
+    server.clear_log();
+    let mut list = RemoteList::default();
+    list.delimiter = Some("/".into());
+    list.after = Some("b/".into());
+    let page = remote.list(list).await.expect("a page");
+    assert_eq!((page.entries.len(), page.prefixes.len(), server.log().len()), (1, 0, 1));
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ mod units;
 pub(crate) use files::{FileBody, FileStore, Outcome};
 pub(crate) use inline::{seal_inline, verify_inline};
 pub(crate) use layout::Layout;
-#[allow(unused_imports)] // for what comes next
 pub(crate) use partial::PartialFile;
 pub(crate) use reader::{FileReader, ReadError};
 pub(crate) use staging::{Received, ReceivedBody, Receiver};

@@ -21,8 +21,8 @@ pub enum RemoteErrorKind {
     /// The object is not there, for certain. (A bucket that is not there is
     /// [`Refused`](Self::Refused).)
     NotFound,
-    /// The condition does not hold (412), or another change was under way (409). Nothing was
-    /// changed.
+    /// The condition does not hold (412), or another change won while an upload was completed
+    /// (409), which is spent then. Nothing was changed.
     PreconditionFailed,
     /// No byte of the range exists; [`RemoteError::size`] may have the size.
     RangeNotSatisfiable,
@@ -33,7 +33,8 @@ pub enum RemoteErrorKind {
     Refused,
     /// The store cannot do this at all (501, or a condition it does not know).
     Unsupported,
-    /// The store is busy (429, 503 SlowDown); nothing was changed.
+    /// The store is busy (429, 503 SlowDown), or with another change of this object (409). Nothing
+    /// was changed.
     Throttled,
     /// No answer, a broken one, or one of 5xx. A change may have been made.
     Unavailable,

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which bucket, and how to talk to it, as plain data. Credentials are not among it: they come
 /// from where the AWS SDK looks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct S3Settings {
@@ -57,20 +57,6 @@ pub enum S3Checksums {
 }
 
 const PREFIX_MAX: usize = 512;
-
-impl Default for S3Settings {
-    fn default() -> Self {
-        Self {
-            bucket: String::new(),
-            prefix: String::new(),
-            region: None,
-            endpoint: None,
-            path_style: false,
-            checksums: S3Checksums::default(),
-            conditions: None,
-        }
-    }
-}
 
 impl S3Settings {
     /// A bucket, everything else by default.

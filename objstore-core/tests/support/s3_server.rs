@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use objstore_core::remote::{
     MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteGet,
-    RemoteHead, RemoteList, RemotePart, RemoteStore,
+    RemoteHead, RemoteList, RemotePage, RemotePart, RemoteStore,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::auth::{S3Auth, SecretKey};
@@ -432,15 +432,14 @@ impl S3 for Bucket {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
         self.0.admit(&input.bucket)?;
-        let mut list = RemoteList::default();
-        list.prefix = input.prefix.unwrap_or_default();
-        list.delimiter = input.delimiter;
         let token = input
             .continuation_token
             .map(|token| percent_decode_str(&token).decode_utf8_lossy().into_owned());
+        let mut list = RemoteList::default();
+        list.prefix = input.prefix.unwrap_or_default();
         list.after = token.or(input.start_after);
-        list.limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000);
-        let page = self.0.store.list(list).await.map_err(|e| error(&e))?;
+        let limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000);
+        let page = self.page(list, input.delimiter, limit).await.map_err(|e| error(&e))?;
         let encoded = input.encoding_type.is_some();
         let contents = page.entries.into_iter().map(|entry| Object {
             key: Some(written(&entry.key, encoded)),
@@ -469,6 +468,44 @@ impl S3 for Bucket {
 }
 
 impl Bucket {
+    /// As S3 does it, and unlike [`MemoryRemote`]: what is above `after` is rolled up then, so a
+    /// prefix that is not above it may come again.
+    async fn page(
+        &self,
+        mut list: RemoteList,
+        delimiter: Option<String>,
+        limit: usize,
+    ) -> Result<RemotePage, RemoteError> {
+        let mut page = RemotePage::default();
+        loop {
+            let all = self.0.store.list(list.clone()).await?;
+            for entry in all.entries {
+                let rest = entry.key.get(list.prefix.len()..).unwrap_or_default();
+                let rolled = delimiter.as_deref().and_then(|delimiter| {
+                    let end = list.prefix.len() + rest.find(delimiter)? + delimiter.len();
+                    entry.key.get(..end).map(str::to_owned)
+                });
+                if rolled.is_some() && rolled.as_ref() == page.prefixes.last() {
+                    list.after = Some(entry.key);
+                    continue;
+                }
+                if page.entries.len() + page.prefixes.len() == limit {
+                    page.next = list.after;
+                    return Ok(page);
+                }
+                list.after = Some(entry.key.clone());
+                match rolled {
+                    Some(prefix) => page.prefixes.push(prefix),
+                    None => page.entries.push(entry),
+                }
+            }
+            if all.next.is_none() {
+                return Ok(page);
+            }
+            list.after = all.next;
+        }
+    }
+
     /// S3 says of If-Match on nothing that there is no such key.
     async fn changed(
         &self,

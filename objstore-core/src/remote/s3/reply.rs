@@ -165,6 +165,14 @@ mod tests {
         assert_eq!(content_range(&format!("bytes 0-{}/{}", u64::MAX, u64::MAX)), None);
     }
 
+    #[tokio::test]
+    async fn a_body_of_another_length_is_an_error() {
+        for (len, whole) in [(4, false), (5, true), (6, false)] {
+            let body = body(ByteStream::from_static(b"12345"), len);
+            assert_eq!(body.collect(100).await.is_ok(), whole, "{len}");
+        }
+    }
+
     #[test]
     fn the_way_a_body_was_sent_is_not_its_encoding() {
         assert_eq!(own_encoding("gzip,aws-chunked".into()), Some("gzip".into()));

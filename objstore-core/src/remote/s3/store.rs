@@ -11,14 +11,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::errors::{Call, Failure, broken};
 use super::reply::{self, NO_TYPE, decoded, tag};
 use super::{S3Conditions, S3Remote};
-use crate::remote::rules::{self, PAGE_MAX};
+use crate::remote::rules::{self, KEY_MAX, PAGE_MAX};
 use crate::remote::{
     RemoteAttributes, RemoteCondition, RemoteEntry, RemoteError, RemoteErrorKind, RemoteFuture,
     RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart, RemoteStore,
     RemoteUpload,
 };
 
-/// Stands above every key that a rolled-up prefix covers.
+/// Behind a rolled-up prefix it stands above every key below that, but for those that begin so.
 const LAST: char = char::MAX;
 /// What may stand unescaped in `x-amz-copy-source`.
 const SOURCE: &AsciiSet =
@@ -260,44 +260,18 @@ impl RemoteStore for S3Remote {
 
     fn list(&self, list: RemoteList) -> RemoteFuture<'_, RemotePage> {
         Box::pin(async move {
-            let limit = match list.limit {
-                0 => PAGE_MAX,
-                limit => limit.min(PAGE_MAX),
+            let Some(prefix) = rolled_up_at(&list) else {
+                return self.page(&list, list.after.as_deref().map(|after| self.key(after))).await;
             };
-            let skipped = rolled_up_at(&list);
-            let after = list.after.as_deref().map(|after| match skipped {
-                Some(prefix) => self.key(&format!("{prefix}{LAST}")),
-                None => self.key(after),
-            });
-            let sent = self
-                .call(Call::List, |client| {
-                    let request = client.list_objects_v2().bucket(&self.settings.bucket);
-                    request
-                        .prefix(self.key(&list.prefix))
-                        .set_delimiter(list.delimiter.clone().filter(|text| !text.is_empty()))
-                        .set_start_after(after.clone())
-                        .max_keys(limit as i32)
-                        .encoding_type(EncodingType::Url)
-                        .send()
-                })
-                .await;
-            let sent = sent.map_err(error)?;
-            let encoded = sent.encoding_type() == Some(&EncodingType::Url);
-            let mut page = RemotePage::default();
-            for object in sent.contents() {
-                page.entries.push(self.entry(object, encoded)?);
+            let mut page = self.page(&list, Some(self.key(&format!("{prefix}{LAST}")))).await?;
+            if page.prefixes.iter().any(|name| name == prefix) {
+                page = self.page(&list, Some(last_below(self.key(prefix)))).await?;
+                // A server may name it again all the same.
+                page.prefixes.retain(|name| name != prefix);
             }
-            for prefix in sent.common_prefixes().iter().filter_map(|prefix| prefix.prefix()) {
-                page.prefixes.push(self.own_key(Call::List, prefix, encoded)?);
+            if page.next.as_deref() == Some(prefix) {
+                return Err(broken(Call::List, "a page ends where it began"));
             }
-            if sent.is_truncated() == Some(true) {
-                let last = page.entries.last().map(|entry| entry.key.as_str());
-                let last = last.max(page.prefixes.last().map(String::as_str));
-                let last = last.ok_or_else(|| broken(Call::List, "an empty page before others"))?;
-                page.next = Some(last.to_owned());
-            }
-            // A server that compares the keys, not what they are rolled up to, names it again.
-            page.prefixes.retain(|prefix| Some(prefix.as_str()) != skipped);
             Ok(page)
         })
     }
@@ -313,6 +287,45 @@ impl S3Remote {
             },
             Err(error) => error,
         }
+    }
+
+    async fn page(
+        &self,
+        list: &RemoteList,
+        after: Option<String>,
+    ) -> Result<RemotePage, RemoteError> {
+        let limit = match list.limit {
+            0 => PAGE_MAX,
+            limit => limit.min(PAGE_MAX),
+        };
+        let sent = self
+            .call(Call::List, |client| {
+                let request = client.list_objects_v2().bucket(&self.settings.bucket);
+                request
+                    .prefix(self.key(&list.prefix))
+                    .set_delimiter(list.delimiter.clone().filter(|text| !text.is_empty()))
+                    .set_start_after(after.clone())
+                    .max_keys(limit as i32)
+                    .encoding_type(EncodingType::Url)
+                    .send()
+            })
+            .await;
+        let sent = sent.map_err(error)?;
+        let encoded = sent.encoding_type() == Some(&EncodingType::Url);
+        let mut page = RemotePage::default();
+        for object in sent.contents() {
+            page.entries.push(self.entry(object, encoded)?);
+        }
+        for prefix in sent.common_prefixes().iter().filter_map(|prefix| prefix.prefix()) {
+            page.prefixes.push(self.own_key(Call::List, prefix, encoded)?);
+        }
+        if sent.is_truncated() == Some(true) {
+            let last = page.entries.last().map(|entry| entry.key.as_str());
+            let last = last.max(page.prefixes.last().map(String::as_str));
+            let last = last.ok_or_else(|| broken(Call::List, "an empty page before others"))?;
+            page.next = Some(last.to_owned());
+        }
+        Ok(page)
     }
 
     /// The values of If-Match and If-None-Match.
@@ -397,6 +410,17 @@ fn metadata(attributes: &RemoteAttributes) -> Option<std::collections::HashMap<S
     let pairs = &attributes.metadata;
     (!pairs.is_empty())
         .then(|| pairs.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+/// The last key there can be below this prefix.
+fn last_below(prefix: String) -> String {
+    let mut key = prefix;
+    for filler in [LAST, '\u{ffff}', '\u{7ff}', '\u{7f}'] {
+        while key.len() + filler.len_utf8() <= KEY_MAX {
+            key.push(filler);
+        }
+    }
+    key
 }
 
 /// The rolled-up prefix that a page ended with, or in. S3 would begin with it again, because keys
