@@ -15,7 +15,8 @@ use bytes::Bytes;
 use objstore_client::types::{Level, ObjectName, UserMeta};
 
 use self::script::{Fault, Script};
-use super::{Fill, FillError, FillReader, Fills, Origin, Parts};
+use super::reader::FillReader;
+use super::{Fill, FillError, Fills, Origin, Parts};
 use crate::bodies::{FileStore, UNIT};
 use crate::cache::{Buffers, Tier};
 use crate::env::{Blocking, Disk, Job, OsEntropy};
@@ -92,7 +93,7 @@ impl Stage {
         let live = Live {
             level: Level::Remote,
             size: self.body.len() as u64,
-            digest,
+            digest: Some(digest),
             name: ObjectName::default(),
             content_type: None,
             content_encoding: None,
