@@ -122,6 +122,12 @@ async fn s3_parts_become_an_object() {
         let etag = remote.put_part("big", &upload, number, body.into()).await.expect("a part");
         parts.insert(0, RemotePart { number, etag });
     }
+    // A server was met that makes the object in whatever order they are named.
+    server.clear_log();
+    let unordered = [parts[1].clone(), parts[0].clone()];
+    let unordered = remote.complete("big", &upload, &unordered, RemoteCondition::None).await;
+    assert_eq!(unordered.expect_err("a wrong order").kind(), RemoteErrorKind::Refused);
+    assert_eq!(server.log(), []);
     let etag =
         remote.complete("big", &upload, &parts, RemoteCondition::Absent).await.expect("an object");
     let got = remote.get("big", RemoteGet::default()).await.expect("an object");

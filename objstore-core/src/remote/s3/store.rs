@@ -144,6 +144,7 @@ impl RemoteStore for S3Remote {
     ) -> RemoteFuture<'a, String> {
         Box::pin(async move {
             let (present, absent) = self.conditions(condition, S3Conditions::Writes)?;
+            rules::check_parts(parts)?;
             let parts = parts.iter().map(completed).collect::<Result<Vec<_>, _>>()?;
             let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
             let sent = self
