@@ -187,7 +187,8 @@ fn open(
         tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
     }
     let intents = Intents::load(store.as_ref()).map_err(damaged)?;
-    let uploads = Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic());
+    let uploads =
+        Arc::new(Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic()));
 
     janitor.started(counters.inline_bytes);
     let reserve = match (&dirs, journal_disk.as_ref().map(|disk| disk.space())) {
@@ -235,6 +236,7 @@ fn open(
         live_inline: Arc::clone(&live_inline),
         mark,
         reserve: reserve.clone(),
+        uploads: Arc::clone(&uploads),
         broken: None,
     };
     let rooms = Rooms {
@@ -258,7 +260,7 @@ fn open(
         started: env.clock.monotonic(),
         ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
         receiving: Semaphore::new(settings.max_uploads.max(1)),
-        uploads: Arc::new(uploads),
+        uploads,
         counts: Arc::new(Counts::default()),
         buffers,
         fills,

@@ -9,11 +9,12 @@ use objstore_client::types::{Level, ObjectId, ObjectMeta};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
-use super::intents::Note;
+use super::intents::{Note, QueuedUpload};
 use super::record::Record;
 use super::stamp::Stamp;
 use crate::bodies::FileBody;
 use crate::cache::Hot;
+use crate::remote::Staged;
 use crate::usage::Reservation;
 
 /// Changes that wait for the writer; more wait with their callers.
@@ -55,6 +56,13 @@ pub(crate) enum Change {
         id: ObjectId,
         stamp: Stamp,
     },
+    /// Keeps this about the version with this stamp that waits for the remote, or has it wait no
+    /// more. Nothing if another waits by now.
+    Waiting {
+        id: ObjectId,
+        stamp: Stamp,
+        upload: Option<QueuedUpload>,
+    },
     /// Keeps notes.
     Note(Vec<Note>),
 }
@@ -79,7 +87,7 @@ pub(crate) enum Committed {
     /// It is durable.
     Made(Arc<ObjectMeta>),
     /// It is durable, and pending.
-    Staged(Arc<Hot>),
+    Staged(Staged),
     /// It came through after a later version, as if it had been overwritten at once.
     Superseded(Arc<ObjectMeta>),
     /// The notes are durable.

@@ -25,7 +25,7 @@ pub(crate) use format::{
     body_key, decode_entry, decode_record, encode_record, garbage_prefix, garbage_version,
     load_entry,
 };
-pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending, load_queued};
+pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};

@@ -28,6 +28,7 @@ use crate::bodies::{FileBody, FileStore, Outcome, seal_inline};
 use crate::cache::{Hot, Tier};
 use crate::env::Clock;
 use crate::janitor::Janitor;
+use crate::remote::{Staged, Uploads};
 use crate::reserve::Reserve;
 use crate::usage::{Reservation, Usage, disk_full};
 
@@ -50,6 +51,9 @@ pub(crate) struct Writer {
     pub(crate) live_inline: Arc<AtomicU64>,
     pub(crate) mark: Option<Mark>,
     pub(crate) reserve: Option<Arc<Reserve>>,
+    /// Learns what waits for the remote in the order in which it became durable, whether or not
+    /// the one who asked is still there.
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -156,9 +160,17 @@ struct Group {
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
     bytes: usize,
+    /// What begins to wait for the remote with the batch, or no longer does.
+    waiting: Vec<(ObjectId, Option<QueuedUpload>)>,
 }
 
 impl Group {
+    /// An object's version waits for the remote from now on, or none does.
+    fn wait(&mut self, id: ObjectId, upload: Option<QueuedUpload>) {
+        self.note(upload.as_ref().map_or_else(|| QueuedUpload::over(id), |u| u.note(id)));
+        self.waiting.push((id, upload));
+    }
+
     fn note(&mut self, note: Note) {
         match note.value {
             Some(value) => self.batch.put(Space::Meta, note.key, value),
@@ -211,6 +223,7 @@ impl Writer {
             Change::Restore(record) => self.restore(record, group),
             Change::Cache { key, record } => self.cache(&key, record, group),
             Change::Uncache { id, stamp } => self.uncache(id, stamp, group),
+            Change::Waiting { id, stamp, upload } => self.waiting(id, stamp, upload, group),
             Change::Note(notes) => Ok(note(notes, group)),
         });
         match judged {
@@ -225,14 +238,15 @@ impl Writer {
         // At level 0 there is nothing to wait for.
         if write_back && level(Some(&entry.record)) > Level::Local {
             let (id, stamp) = (entry.record.id, entry.record.stamp);
-            let queued = self.queued(id, stamp, current.as_deref())?;
-            group.note(queued.note(id));
+            let queued = self.queued(id, stamp, current.as_deref(), group)?;
+            group.wait(id, Some(queued));
         }
         self.replace(current.as_deref(), Hot { entry, inline }, group);
         Ok(judged)
     }
 
     fn stage(&mut self, put: Put, group: &mut Group) -> Result<Judged, Stop> {
+        let conditions = put.conditions.clone();
         let Placed { entry, inline, mut judged, .. } = self.place(put, group)?;
         let (id, stamp) = (entry.record.id, entry.record.stamp);
         let version = PendingVersion { record: entry.record.clone(), presence: entry.presence };
@@ -241,7 +255,9 @@ impl Writer {
         group.batch.put(Space::Meta, pending_key(id, stamp), value);
         self.counters.stage(&entry);
         self.counters.changes += 1;
-        judged.outcome = Ok(Committed::Staged(Arc::new(Hot { entry, inline })));
+        let version = Arc::new(Hot { entry, inline });
+        let (uploads, clock) = (Arc::clone(&self.uploads), Arc::clone(&self.clock));
+        judged.outcome = Ok(Committed::Staged(Staged::new(version, conditions, uploads, clock)));
         Ok(judged)
     }
 
@@ -317,7 +333,7 @@ impl Writer {
         let entry = Entry::new(record, version.entry.presence);
         let meta = Arc::clone(&entry.meta);
         // What waited before this version waits no more.
-        group.note(QueuedUpload::over(id));
+        group.wait(id, None);
         self.replace(current.as_deref(), Hot { entry, inline: version.inline.clone() }, group);
         Ok(Judged::made(meta))
     }
@@ -403,17 +419,43 @@ impl Writer {
         id: ObjectId,
         stamp: Stamp,
         current: Option<&Hot>,
+        group: &Group,
     ) -> Result<QueuedUpload, Error> {
         let since = self.clock.wall_nanos();
         let live = current.and_then(|hot| hot.entry.live());
         let replaces = match live.filter(|live| live.level > Level::Local) {
             None => None,
             Some(live) if live.remote_etag.is_some() => live.remote_etag.clone(),
-            Some(_) => load_queued(self.store.as_ref(), id)
-                .map_err(crate::ops::journal_error)?
-                .and_then(|before| before.replaces),
+            Some(_) => self.waits(id, group)?.and_then(|before| before.replaces),
         };
         Ok(QueuedUpload { stamp, since, replaces, refused: None })
+    }
+
+    /// What waits of an object, the batch included.
+    fn waits(&self, id: ObjectId, group: &Group) -> Result<Option<QueuedUpload>, Error> {
+        match group.waiting.iter().rev().find(|(waiting, _)| *waiting == id) {
+            Some((_, upload)) => Ok(upload.clone()),
+            None => load_queued(self.store.as_ref(), id).map_err(crate::ops::journal_error),
+        }
+    }
+
+    /// Notes something about the version that waits, unless another waits by now or none does.
+    fn waiting(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        upload: Option<QueuedUpload>,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        if self.waits(id, group)?.is_none_or(|waits| waits.stamp != stamp) {
+            return Err(Stop::At(Committed::Noted));
+        }
+        match upload {
+            // Whoever notes this goes on with it.
+            Some(upload) => group.note(upload.note(id)),
+            None => group.wait(id, None),
+        }
+        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
     }
 
     fn delete(
@@ -429,7 +471,7 @@ impl Writer {
             return Ok(Judged::made(Arc::clone(&current.entry.meta)));
         };
         if live.level > Level::Local && live.remote_etag.is_none() {
-            group.note(QueuedUpload::over(id));
+            group.wait(id, None);
         }
         let stamp = self.stamps.next();
         let record = Record { id, stamp, modified: stamp.time, live: None };
@@ -455,10 +497,11 @@ impl Writer {
                 "the object was changed while its level was being raised; ask again",
             )));
         };
-        group.note(match &remote_etag {
-            Some(_) => QueuedUpload::over(id),
-            None => self.queued(id, stamp, None)?.note(id),
-        });
+        let queued = match &remote_etag {
+            Some(_) => None,
+            None => Some(self.queued(id, stamp, None, group)?),
+        };
+        group.wait(id, queued);
         live.level = level;
         live.remote_etag = remote_etag;
         let record = current.entry.record.clone().merge(raised);
@@ -552,6 +595,12 @@ impl Writer {
             match hot.filter(whole) {
                 Some(hot) => self.tier.replace(id, hot),
                 None => self.tier.forget(id),
+            }
+        }
+        for (id, upload) in group.waiting {
+            match upload {
+                Some(upload) => self.uploads.queue(id, upload, self.clock.monotonic()),
+                None => self.uploads.forget(id),
             }
         }
         self.show_counters();

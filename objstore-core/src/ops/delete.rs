@@ -44,7 +44,6 @@ impl Node {
         };
         let change = Change::Delete { id, conditions: options.conditions };
         let meta = inner.commit(change).await?.made()?;
-        inner.forget_upload(id).await?;
         if options.purge {
             let key = id.to_string();
             let call = || inner.remote.delete(&key, RemoteCondition::None);

@@ -17,7 +17,7 @@ use crate::journal::{Change, Entry, Live, Presence, Record};
 use crate::node::{Inner, Node};
 use crate::ops::{NotStored, not_found, remote_error};
 use crate::remote::{
-    RemoteAttributes, RemoteCondition, RemoteErrorKind, RemoteHead, RemoteList, Retry,
+    RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteHead, RemoteList, Retry,
 };
 
 impl Node {
@@ -117,7 +117,14 @@ impl Node {
         let sent = inner.send(&key, &opened, &attributes, condition, &Retry::DEMAND).await;
         // Whatever became of it: what was here may not be current any more.
         inner.seen.forget(id);
-        let etag = sent.map_err(NotStored::into_error)?;
+        let etag = sent.map_err(|error| match error {
+            // It may be what this very put left there when its first answer was lost.
+            NotStored::There(error) if error.may_be_made() => {
+                let kind = RemoteErrorKind::Unavailable;
+                remote_error(RemoteError::new(kind, error.to_string()).with_source(error))
+            }
+            error => error.into_error(),
+        })?;
         if let Some(live) = &mut record.live {
             live.remote_etag = Some(etag);
         }

@@ -63,16 +63,10 @@ impl Node {
             None => {
                 let entry = Entry::new(raised, hot.entry.presence);
                 let version = Arc::new(Hot { entry, inline: hot.inline.clone() });
-                let uploaded = inner.upload(version, None, Retry::DEMAND).await;
+                let uploaded = inner.upload(version, None, false, Retry::DEMAND).await;
                 Some(uploaded.map_err(NotStored::into_error)?)
             }
         };
-        let queued = remote_etag.is_none();
-        let change = Change::Raise { id, stamp, level, remote_etag };
-        let meta = inner.commit(change).await?.made()?;
-        if queued {
-            inner.take_up(id).await?;
-        }
-        Ok(meta)
+        inner.commit(Change::Raise { id, stamp, level, remote_etag }).await?.made()
     }
 }

@@ -1,15 +1,14 @@
 use std::sync::Arc;
 
-use objstore_client::options::{Conditions, PutOptions, WriteMode};
+use objstore_client::options::{PutOptions, WriteMode};
 use objstore_client::types::{Level, ObjectId, ObjectMeta, UserMeta};
 use objstore_client::{Body, Error, ErrorKind};
 
 use crate::bodies::{Received, ReceivedBody, Receiver};
-use crate::cache::Hot;
 use crate::env;
 use crate::journal::{Change, Committed, Live, NewBody, Put, Record};
 use crate::node::{Inner, Node};
-use crate::remote::{Doubt, Retry, codec};
+use crate::remote::{Retry, codec};
 
 impl Node {
     /// Stores a body under an id, as a new object or a new version of one, and returns its
@@ -157,34 +156,27 @@ impl Inner {
     /// Makes a version durable and visible, and leaves it to the background to store it.
     async fn put_back(&self, put: Put) -> Result<Committed, Error> {
         self.uploads.check_room()?;
-        let id = put.record.id;
-        let committed = self.commit(Change::Put(put)).await?;
-        if let Committed::Made(_) = committed {
-            self.take_up(id).await?;
-        }
-        Ok(committed)
+        self.commit(Change::Put(put)).await
     }
 
     /// Makes a version durable, stores it in the remote, then makes it visible.
     async fn put_through(&self, put: Put) -> Result<Committed, Error> {
         let (id, conditions) = (put.record.id, put.conditions.clone());
+        let conditional = !conditions.is_empty();
         // Uploads of one object keep the order of their commits, so that the remote ends with
         // the version that the journal ends with.
         let _turn = self.uploads.turn(id).await;
         let replaces = self.replaced(id).await?;
-        let version = match self.commit(Change::Stage(put)).await? {
-            Committed::Staged(version) => version,
+        let mut staged = match self.commit(Change::Stage(put)).await? {
+            Committed::Staged(staged) => staged,
             other => return Ok(other),
         };
-        let stamp = version.entry.record.stamp;
-        let mut staged = Staged { inner: self, version: Some(Arc::clone(&version)), conditions };
-        match self.upload(Arc::clone(&version), replaces, Retry::DEMAND).await {
+        let version = staged.version();
+        match self.upload(Arc::clone(&version), replaces, conditional, Retry::DEMAND).await {
             Ok(remote_etag) => {
-                let conditions = staged.conditions.clone();
                 let promoted =
                     self.commit(Change::Promote { version, conditions, remote_etag }).await;
                 if promoted.as_ref().err().is_none_or(|e| !e.kind().is_retryable()) {
-                    self.uploads.over(id, stamp);
                     staged.settled();
                 }
                 promoted
@@ -208,30 +200,5 @@ impl Inner {
         let current = self.lookup(id, false).await?;
         let live = current.as_ref().and_then(|hot| hot.entry.live());
         Ok(live.and_then(|live| live.remote_etag.clone()))
-    }
-}
-
-/// A pending version whose fate is not settled. Dropped like that, it is found out in the
-/// background.
-struct Staged<'a> {
-    inner: &'a Inner,
-    version: Option<Arc<Hot>>,
-    conditions: Conditions,
-}
-
-impl Staged<'_> {
-    fn settled(&mut self) {
-        self.version = None;
-    }
-}
-
-impl Drop for Staged<'_> {
-    fn drop(&mut self) {
-        if let Some(version) = self.version.take() {
-            let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
-            let conditions = std::mem::take(&mut self.conditions);
-            let doubt = Doubt { id, stamp, conditions, tries: 0 };
-            self.inner.uploads.doubt(doubt, self.inner.env.clock.monotonic());
-        }
     }
 }

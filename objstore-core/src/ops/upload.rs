@@ -43,7 +43,7 @@ impl NotStored {
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Here(_) => false,
-            Self::There(error) => error.kind().is_outcome_unknown(),
+            Self::There(error) => error.may_be_made(),
         }
     }
 
@@ -88,13 +88,15 @@ pub(crate) fn remote_error(error: RemoteError) -> Error {
 
 impl Inner {
     /// Stores a version in the remote and returns its tag there. `replaces` is the tag of what is
-    /// expected in its place.
+    /// expected in its place; what is there instead is replaced all the same, unless the change
+    /// was `conditional`.
     ///
     /// When the future is dropped the version may be in the remote or not.
     pub(crate) async fn upload(
         &self,
         version: Arc<Hot>,
         replaces: Option<String>,
+        conditional: bool,
         retry: Retry,
     ) -> Result<String, NotStored> {
         let record = &version.entry.record;
@@ -120,12 +122,7 @@ impl Inner {
                     condition = RemoteCondition::None;
                 }
                 // What is there may be this very version, whose confirmation was lost.
-                RemoteErrorKind::PreconditionFailed
-                | RemoteErrorKind::NotFound
-                | RemoteErrorKind::Unavailable
-                | RemoteErrorKind::Refused
-                    if looks <= LOOKS =>
-                {
+                kind if looks <= LOOKS && (is_replaced(kind) || error.may_be_made()) => {
                     let found = match self.find(record.id, &Retry::ONCE).await {
                         Ok(found) => found,
                         Err(_) => return Err(error.into()),
@@ -135,11 +132,9 @@ impl Inner {
                             self.counts.uploaded(version.entry.meta.size);
                             return Ok(etag_of(&found));
                         }
-                        _ if error.kind() == RemoteErrorKind::Unavailable
-                            || error.kind() == RemoteErrorKind::Refused =>
-                        {
-                            return Err(error.into());
-                        }
+                        _ if !is_replaced(kind) => return Err(error.into()),
+                        // The bucket is the judge between nodes.
+                        Some(_) if conditional => return Err(error.into()),
                         Some(other) => condition = RemoteCondition::Match(etag_of(&other)),
                         None => condition = RemoteCondition::Absent,
                     }
@@ -280,6 +275,11 @@ impl Inner {
             self.uploads.abort_later(begun, tries + 1, self.env.clock.monotonic());
         }
     }
+}
+
+/// Whether the remote has something else than was expected.
+fn is_replaced(kind: RemoteErrorKind) -> bool {
+    matches!(kind, RemoteErrorKind::PreconditionFailed | RemoteErrorKind::NotFound)
 }
 
 /// What the remote calls the version of a record that was read there.

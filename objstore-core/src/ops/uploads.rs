@@ -5,7 +5,7 @@ use objstore_client::{Error, ErrorKind};
 
 use crate::cache::Hot;
 use crate::env;
-use crate::journal::{Change, Committed, Entry, QueuedUpload, Stamp, load_pending, load_queued};
+use crate::journal::{Change, Committed, Entry, QueuedUpload, Stamp, load_pending};
 use crate::node::{Inner, Node};
 use crate::ops::{NotStored, journal_error};
 use crate::remote::{Doubt, RemoteErrorKind, Retry, Task};
@@ -22,7 +22,8 @@ impl Node {
         inner.check_running()?;
         let now = inner.env.clock.monotonic();
         let upload = inner.uploads.retry(id, now).ok_or_else(nothing_waits)?;
-        inner.commit(Change::Note(vec![upload.note(id)])).await.map(drop)
+        let (stamp, upload) = (upload.stamp, Some(upload));
+        inner.commit(Change::Waiting { id, stamp, upload }).await.map(drop)
     }
 
     /// Gives up storing a version that waits for the remote. The object stays on this node, with
@@ -35,9 +36,8 @@ impl Node {
         inner.check_running()?;
         let _turn = inner.uploads.turn(id).await;
         let upload = inner.uploads.queued(id).ok_or_else(nothing_waits)?;
-        inner.commit(Change::Note(vec![QueuedUpload::over(id)])).await?;
-        inner.uploads.over(id, upload.stamp);
-        Ok(())
+        let change = Change::Waiting { id, stamp: upload.stamp, upload: None };
+        inner.commit(change).await.map(drop)
     }
 }
 
@@ -46,30 +46,6 @@ fn nothing_waits() -> Error {
 }
 
 impl Inner {
-    /// Takes up what the journal has just been told to wait.
-    pub(super) async fn take_up(&self, id: ObjectId) -> Result<(), Error> {
-        let store = Arc::clone(&self.store);
-        let load = move || load_queued(store.as_ref(), id);
-        let queued = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
-        if let Some(upload) = queued {
-            self.uploads.queue(id, upload, self.env.clock.monotonic());
-        }
-        Ok(())
-    }
-
-    /// Lets go what waits of an object, if the journal has.
-    pub(super) async fn forget_upload(&self, id: ObjectId) -> Result<(), Error> {
-        let Some(before) = self.uploads.queued(id) else { return Ok(()) };
-        let store = Arc::clone(&self.store);
-        let load = move || load_queued(store.as_ref(), id);
-        let queued = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
-        if queued.is_none() {
-            // Not what was queued since then.
-            self.uploads.over(id, before.stamp);
-        }
-        Ok(())
-    }
-
     /// Does one thing in the remote that nobody waits for.
     pub(crate) async fn work_off(&self, task: Task) {
         match task {
@@ -94,12 +70,11 @@ impl Inner {
         };
         let level = live.level;
         let Some(version) = waiting.clone() else { return };
-        match self.upload(version, queued.replaces.clone(), Retry::ONCE).await {
+        match self.upload(version, queued.replaces.clone(), false, Retry::ONCE).await {
             Ok(etag) => {
                 let change = Change::Raise { id, stamp, level, remote_etag: Some(etag) };
-                match self.commit(change).await {
-                    Ok(_) => self.uploads.over(id, stamp),
-                    Err(error) => self.upload_failed(id, queued, error.into()).await,
+                if let Err(error) = self.commit(change).await {
+                    self.upload_failed(id, queued, error.into()).await;
                 }
             }
             Err(error) => self.upload_failed(id, queued, error).await,
@@ -129,7 +104,8 @@ impl Inner {
         if for_good {
             queued.refused = Some(error.to_string());
             // Not being able to note it only means that the next start tries once more.
-            let _ = self.commit(Change::Note(vec![queued.note(id)])).await;
+            let (stamp, upload) = (queued.stamp, Some(queued.clone()));
+            let _ = self.commit(Change::Waiting { id, stamp, upload }).await;
         }
         let (entropy, now) = (self.env.entropy.as_ref(), self.env.clock.monotonic());
         self.uploads.failed(id, queued, &error, entropy, now);
@@ -161,7 +137,6 @@ impl Inner {
         match self.commit(change).await {
             Ok(Committed::Made(_)) => {
                 tracing::info!(%id, "a put that was answered with unknown turned out to have been made");
-                self.uploads.over(id, stamp);
             }
             Err(error) if error.kind().is_retryable() => self.still_in_doubt(doubt, error),
             _ => {}

@@ -10,6 +10,7 @@ pub struct RemoteError {
     message: String,
     retry_after: Option<Duration>,
     size: Option<u64>,
+    after_unknown: bool,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -78,7 +79,7 @@ impl fmt::Display for RemoteErrorKind {
 impl RemoteError {
     /// An error of this kind; the message is one line and holds no secret.
     pub fn new(kind: RemoteErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, size: None, source: None }
+        Self { kind, message: message.into(), retry_after: None, size: None, after_unknown: false, source: None }
     }
 
     /// With what was met below.
@@ -103,6 +104,18 @@ impl RemoteError {
     pub fn with_size(mut self, size: u64) -> Self {
         self.size = Some(size);
         self
+    }
+
+    /// Said of a call that had been tried before, with an outcome that nobody knows.
+    pub(crate) fn after_unknown(mut self, unknown: bool) -> Self {
+        self.after_unknown |= unknown;
+        self
+    }
+
+    /// Whether a change that failed so, however often it was tried, may have been made all the
+    /// same.
+    pub(crate) const fn may_be_made(&self) -> bool {
+        self.after_unknown || self.kind.is_outcome_unknown()
     }
 
     /// What to make of it.

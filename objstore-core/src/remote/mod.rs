@@ -29,4 +29,4 @@ pub use store::{
     RemoteFuture, RemoteGet, RemoteHead, RemoteList, RemoteObject, RemotePage, RemotePart,
     RemoteStore, RemoteUpload,
 };
-pub(crate) use uploads::{Doubt, Task, Uploads};
+pub(crate) use uploads::{Doubt, Staged, Task, Uploads};

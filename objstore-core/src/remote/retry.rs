@@ -44,7 +44,7 @@ impl Retry {
     where
         F: Future<Output = Result<T, RemoteError>>,
     {
-        let mut tried = 0;
+        let (mut tried, mut unknown) = (0, false);
         loop {
             let answer = tokio::time::timeout(self.deadline, call()).await;
             let error = match answer {
@@ -55,6 +55,8 @@ impl Retry {
                     format!("the remote did not answer within {} s", self.deadline.as_secs()),
                 ),
             };
+            let error = error.after_unknown(unknown);
+            unknown = error.may_be_made();
             tried += 1;
             if tried >= self.tries || !error.kind().is_retryable() {
                 return Err(error);

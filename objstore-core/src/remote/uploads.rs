@@ -10,6 +10,8 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Notify, Se
 use super::error::RemoteError;
 use super::retry::Retry;
 use super::store::{PART_MAX, PART_MIN, PARTS_MAX};
+use crate::cache::Hot;
+use crate::env::Clock;
 use crate::journal::{BegunUpload, Intents, QueuedUpload, Stamp};
 use crate::settings::UploadSettings;
 
@@ -75,6 +77,45 @@ pub(crate) struct Doubt {
     pub(crate) stamp: Stamp,
     pub(crate) conditions: Conditions,
     pub(crate) tries: u32,
+}
+
+/// A pending version whose fate is not settled. Dropped like that, it is found out in the
+/// background.
+pub(crate) struct Staged {
+    version: Arc<Hot>,
+    conditions: Option<Conditions>,
+    uploads: Arc<Uploads>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Staged {
+    pub(crate) fn new(
+        version: Arc<Hot>,
+        conditions: Conditions,
+        uploads: Arc<Uploads>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { version, conditions: Some(conditions), uploads, clock }
+    }
+
+    pub(crate) fn version(&self) -> Arc<Hot> {
+        Arc::clone(&self.version)
+    }
+
+    /// The journal has been told.
+    pub(crate) fn settled(&mut self) {
+        self.conditions = None;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(conditions) = self.conditions.take() {
+            let record = &self.version.entry.record;
+            let doubt = Doubt { id: record.id, stamp: record.stamp, conditions, tries: 0 };
+            self.uploads.doubt(doubt, self.clock.monotonic());
+        }
+    }
 }
 
 impl Uploads {
@@ -150,6 +191,11 @@ impl Uploads {
         if list.queue.get(&id).is_some_and(|waiting| waiting.upload.stamp <= stamp) {
             list.forget(id);
         }
+    }
+
+    /// Nothing of an object waits any more.
+    pub(crate) fn forget(&self, id: ObjectId) {
+        self.list().forget(id);
     }
 
     /// A waiting version could not be uploaded; it is tried again, or waits for somebody to say so.

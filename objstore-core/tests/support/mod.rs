@@ -15,9 +15,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use objstore_core::options::ListOptions;
-use objstore_core::types::ObjectMeta;
-use objstore_core::{Node, Server, Settings};
+use objstore_core::env::{Clock, Env};
+use objstore_core::options::{GetOptions, ListOptions};
+use objstore_core::remote::{RemoteFuture, RemoteGet, RemoteStore};
+use objstore_core::testing::{Adapted, Around, Call};
+use objstore_core::types::{ObjectId, ObjectMeta};
+use objstore_core::{Error, Node, Server, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -118,6 +121,126 @@ pub async fn memory_node(change: impl FnOnce(&mut Settings)) -> Node {
     let mut settings = Settings::default();
     change(&mut settings);
     Node::builder().settings(settings).in_memory().start().await.expect("a node in memory starts")
+}
+
+/// A node in memory before this bucket, on the clock of tokio.
+pub async fn node_before(
+    remote: Arc<dyn RemoteStore>,
+    change: impl FnOnce(&mut Settings),
+) -> Node {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    let mut env = Env::default();
+    env.clock = Arc::new(TokioClock);
+    let builder = Node::builder().settings(settings).env(env).in_memory().remote(remote);
+    builder.start().await.expect("a node in memory starts")
+}
+
+/// Tells the time of tokio, which a test may have paused.
+#[derive(Debug)]
+pub struct TokioClock;
+
+impl Clock for TokioClock {
+    #[allow(clippy::disallowed_methods)]
+    fn wall_nanos(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(since.as_nanos()).unwrap()
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn monotonic(&self) -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// Waits until something holds; the pause is none in a test whose time stands still.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..100_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Waits until nothing is left to be done in the remote.
+pub async fn settled(node: &Node) {
+    until("the uploads settle", async || {
+        let uploads = node.stats().uploads;
+        uploads.queued + uploads.running + uploads.undecided == 0
+    })
+    .await;
+}
+
+/// What a node hands out of an object.
+pub async fn read(node: &Node, id: ObjectId) -> Result<Vec<u8>, Error> {
+    let object = node.get(id, GetOptions::default()).await?;
+    Ok(object.body.collect(usize::MAX).await?.to_vec())
+}
+
+/// What a bucket has under a key.
+pub async fn stored_in(remote: &dyn RemoteStore, key: &str) -> Option<Vec<u8>> {
+    let object = remote.get(key, RemoteGet::default()).await.ok()?;
+    Some(object.body.collect(usize::MAX).await.unwrap().to_vec())
+}
+
+/// Holds calls of a store back until it is opened.
+#[derive(Debug)]
+pub struct Gate {
+    open: tokio::sync::watch::Sender<bool>,
+    waiting: tokio::sync::watch::Sender<usize>,
+    which: fn(&Call) -> bool,
+}
+
+/// A store with a gate before it.
+pub type GatedRemote = Adapted<Gate>;
+
+impl Gate {
+    /// Shut for calls of which this is true.
+    pub fn shut(which: fn(&Call) -> bool) -> Self {
+        Self {
+            open: tokio::sync::watch::Sender::new(false),
+            waiting: tokio::sync::watch::Sender::new(0),
+            which,
+        }
+    }
+
+    /// Lets everyone through from now on.
+    pub fn handle(&self) -> GateHandle {
+        GateHandle { open: self.open.clone(), waiting: self.waiting.clone() }
+    }
+}
+
+/// Opens a gate.
+pub struct GateHandle {
+    open: tokio::sync::watch::Sender<bool>,
+    waiting: tokio::sync::watch::Sender<usize>,
+}
+
+impl GateHandle {
+    /// Lets everyone through from now on.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Waits until so many calls have come to the gate since it was made.
+    pub async fn reached(&self, calls: usize) {
+        let mut waiting = self.waiting.subscribe();
+        patiently("a call comes", waiting.wait_for(|count| *count >= calls)).await.unwrap();
+    }
+}
+
+impl Around for Gate {
+    fn before<'a>(&'a self, call: &'a Call) -> RemoteFuture<'a, ()> {
+        Box::pin(async move {
+            if (self.which)(call) {
+                self.waiting.send_modify(|count| *count += 1);
+                let _ = self.open.subscribe().wait_for(|open| *open).await;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Everything a node knows, deleted objects included.
