@@ -406,7 +406,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["--max-bytes", "much"], "--max-bytes"),
         (&["get", "not-an-id"], "not an object id"),
         (&["put", "--level", "7", "x"], "level"),
-        (&["put", "--id", ID, "a", "b"], "--id and --name"),
+        (&["put", "--id", ID, "a", "b"], "--id, --name and --key"),
         (&["rm"], "<ID>"),
         (&["put"], "give a FILE"),
         (&["-d", "1", "ls"], "ls"),

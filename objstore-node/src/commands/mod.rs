@@ -42,7 +42,8 @@ struct At {
         env = "OBJSTORE_NODE",
         hide_env_values = true,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:10999"
+        default_value = "127.0.0.1:10999",
+        global = true
     )]
     node: String,
 }

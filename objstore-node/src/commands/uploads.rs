@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, HumanDuration};
-use objstore_client::Request;
 use objstore_client::types::{ObjectId, UploadStats};
 use objstore_client::wire::routes;
+use objstore_client::{Request, Transport};
 
 use super::output::{failed, print, printable};
 use crate::failure::Failure;
@@ -13,33 +13,10 @@ use crate::failure::Failure;
 const ANSWER_MAX: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Uploads {
     #[command(subcommand)]
     step: Option<Step>,
-    #[command(flatten)]
-    show: Show,
-}
-
-#[derive(Debug, Subcommand)]
-enum Step {
-    /// Try to store an object in the bucket now, also one that it refused
-    Retry(One),
-    /// Give up storing an object in the bucket; it stays on the node
-    Drop(One),
-}
-
-#[derive(Debug, Args)]
-struct One {
-    /// The object
-    #[arg(value_name = "ID")]
-    id: ObjectId,
-    #[command(flatten)]
-    at: super::At,
-}
-
-#[derive(Debug, Args)]
-struct Show {
     /// The JSON that the node sends
     #[arg(long)]
     json: bool,
@@ -47,33 +24,38 @@ struct Show {
     at: super::At,
 }
 
+#[derive(Debug, Subcommand)]
+enum Step {
+    /// Try to store an object in the bucket now, also one that it refused
+    Retry {
+        /// The object
+        #[arg(value_name = "ID")]
+        id: ObjectId,
+    },
+    /// Give up storing an object in the bucket; it stays on the node
+    Drop {
+        /// The object
+        #[arg(value_name = "ID")]
+        id: ObjectId,
+    },
+}
+
 impl Uploads {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let node = self.at.connect()?;
         match self.step {
-            None => self.show.run().await,
-            Some(Step::Retry(one)) => one.post(routes::RETRY_UPLOAD).await,
-            Some(Step::Drop(one)) => one.post(routes::DROP_UPLOAD).await,
+            None => self.show(&node).await,
+            Some(Step::Retry { id }) => post(&node, routes::RETRY_UPLOAD, id).await,
+            Some(Step::Drop { id }) => post(&node, routes::DROP_UPLOAD, id).await,
         }
     }
-}
 
-impl One {
-    async fn post(self, route: &str) -> Result<(), Failure> {
-        let node = self.at.connect()?;
-        let request = Request::new("POST", format!("{route}{}", self.id));
-        let answer = node.send(request).await;
-        answer.map(drop).map_err(|e| Failure::Other(failed(&node, &self.id.to_string(), &e)))
-    }
-}
-
-impl Show {
-    async fn run(self) -> Result<(), Failure> {
-        let node = self.at.connect()?;
+    async fn show(&self, node: &Transport) -> Result<(), Failure> {
         let answer = match node.send(Request::new("GET", routes::UPLOADS)).await {
             Ok(answer) => answer.bytes(ANSWER_MAX).await,
             Err(e) => Err(e),
         };
-        let answer = answer.map_err(|e| Failure::Other(failed(&node, "uploads", &e)))?;
+        let answer = answer.map_err(|e| Failure::Other(failed(node, "uploads", &e)))?;
         if self.json {
             return print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()));
         }
@@ -81,6 +63,11 @@ impl Show {
             .map_err(|e| Failure::Other(format!("uploads: the answer tells of none: {e}")))?;
         print(&lines(&uploads))
     }
+}
+
+async fn post(node: &Transport, route: &str, id: ObjectId) -> Result<(), Failure> {
+    let answer = node.send(Request::new("POST", format!("{route}{id}"))).await;
+    answer.map(drop).map_err(|e| Failure::Other(failed(node, &id.to_string(), &e)))
 }
 
 fn lines(uploads: &UploadStats) -> String {
