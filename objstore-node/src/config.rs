@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use objstore_core::FetchPolicy;
+use objstore_core::remote::{S3Checksums, S3Conditions, S3Settings};
 
 use crate::failure::Failure;
 use crate::flags::{LATER, SETTINGS, Setting, Shape};
@@ -44,6 +46,11 @@ impl Settings {
         node.max_bytes = layers.read_if_given("max-bytes", size)?.filter(|bytes| *bytes > 0);
         node.memory_bytes = layers.read_if_given("memory-bytes", size)?;
         node.http.allow_hosts = layers.read_all("allow-host", host)?;
+        node.s3 = layers.s3()?;
+        node.fetch = layers.read("fetch", fetch)?;
+        node.fetch_prefixes = layers.read_all("fetch-prefix", any)?;
+        node.uploads.write_back = layers.read("write", write_back)?;
+        node.key_ttl_ms = layers.read("key-ttl", milliseconds)?;
         Ok(Self {
             node,
             public_addr: layers.read("public-addr", address)?,
@@ -77,7 +84,36 @@ struct Given {
     place: String,
 }
 
+/// What says something of a bucket, and nothing without one.
+const OF_A_BUCKET: [&str; 6] =
+    ["region", "s3-endpoint", "s3-path-style", "s3-prefix", "s3-checksums", "s3-conditions"];
+
 impl Layers<'_> {
+    fn s3(&self) -> Result<Option<S3Settings>, Failure> {
+        let place = |name| self.given(Setting::named(name)).map(|given| given.place);
+        let Some(bucket) = self.read_if_given("bucket", owned)? else {
+            return match OF_A_BUCKET.into_iter().find_map(place) {
+                Some(place) => {
+                    Err(Failure::Usage(format!("{place}: which bucket? name it with -B")))
+                }
+                None => Ok(None),
+            };
+        };
+        if let (Some(bucket), Some(dir)) = (place("bucket"), place("remote-dir")) {
+            return Err(Failure::Usage(format!(
+                "{bucket} and {dir}: the remote is a bucket or a directory; give one of them"
+            )));
+        }
+        let mut s3 = S3Settings::bucket(bucket);
+        s3.region = self.read_if_given("region", owned)?;
+        s3.endpoint = self.read_if_given("s3-endpoint", owned)?;
+        s3.path_style = self.read("s3-path-style", yes_or_no)?;
+        s3.prefix = self.read_if_given("s3-prefix", owned)?.unwrap_or_default();
+        s3.checksums = self.read("s3-checksums", checksums)?;
+        s3.conditions = self.read_if_given("s3-conditions", conditions)?;
+        Ok(Some(s3))
+    }
+
     fn given(&self, setting: &Setting) -> Option<Given> {
         let values = || self.matches.get_many::<OsString>(setting.name);
         let values = || values().into_iter().flatten().cloned().collect::<Vec<_>>();
@@ -165,7 +201,9 @@ impl ConfigFile {
         let values = values.into_iter().map(|value| match value {
             toml::Value::String(text) => Ok(text.into()),
             toml::Value::Integer(number) => Ok(number.to_string().into()),
-            toml::Value::Boolean(is) if key == "debug" => Ok(u8::from(is).to_string().into()),
+            toml::Value::Boolean(is) if setting.shape == Shape::OptionalValue("1") => {
+                Ok(u8::from(is).to_string().into())
+            }
             other => Err(format!("{key}: {} is not what it takes", other.type_str())),
         });
         Ok((setting.name, values.collect::<Result<_, String>>()?))
@@ -176,6 +214,17 @@ type Parse<T> = fn(&OsStr) -> Result<T, String>;
 
 fn text(value: &OsStr) -> Result<&str, String> {
     value.to_str().ok_or_else(|| format!("{value:?} is not UTF-8"))
+}
+
+fn any(value: &OsStr) -> Result<String, String> {
+    text(value).map(ToOwned::to_owned)
+}
+
+fn owned(value: &OsStr) -> Result<String, String> {
+    match text(value)? {
+        "" => Err("a value is missing".to_owned()),
+        value => Ok(value.to_owned()),
+    }
 }
 
 fn path(value: &OsStr) -> Result<PathBuf, String> {
@@ -207,6 +256,48 @@ fn debug_level(value: &OsStr) -> Result<bool, String> {
         "0" => Ok(false),
         "1" => Ok(true),
         other => Err(format!("{other:?} is not a debug level; there are 0 and 1")),
+    }
+}
+
+fn yes_or_no(value: &OsStr) -> Result<bool, String> {
+    match text(value)? {
+        "0" | "false" => Ok(false),
+        "1" | "true" => Ok(true),
+        other => Err(format!("{other:?} is neither 0 nor 1")),
+    }
+}
+
+fn checksums(value: &OsStr) -> Result<S3Checksums, String> {
+    match text(value)? {
+        "when-required" => Ok(S3Checksums::WhenRequired),
+        "when-supported" => Ok(S3Checksums::WhenSupported),
+        other => Err(format!("{other:?} is neither when-required nor when-supported")),
+    }
+}
+
+fn conditions(value: &OsStr) -> Result<S3Conditions, String> {
+    match text(value)? {
+        "none" => Ok(S3Conditions::None),
+        "writes" => Ok(S3Conditions::Writes),
+        "all" => Ok(S3Conditions::All),
+        other => Err(format!("{other:?} is not one of none, writes, all")),
+    }
+}
+
+fn fetch(value: &OsStr) -> Result<FetchPolicy, String> {
+    match text(value)? {
+        "never" => Ok(FetchPolicy::Never),
+        "on-request" => Ok(FetchPolicy::OnRequest),
+        "always" => Ok(FetchPolicy::Always),
+        other => Err(format!("{other:?} is not one of never, on-request, always")),
+    }
+}
+
+fn write_back(value: &OsStr) -> Result<bool, String> {
+    match text(value)? {
+        "through" => Ok(false),
+        "back" => Ok(true),
+        other => Err(format!("{other:?} is neither through nor back")),
     }
 }
 
@@ -256,6 +347,11 @@ fn duration(value: &OsStr) -> Result<Duration, String> {
         .and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit))
         .map(Duration::from_millis)
         .ok_or_else(|| format!("{value:?} is not a time, such as 500ms, 5s or 1m"))
+}
+
+fn milliseconds(value: &OsStr) -> Result<u64, String> {
+    let time = duration(value)?;
+    u64::try_from(time.as_millis()).map_err(|_| format!("{time:?} is too long"))
 }
 
 fn split_unit(value: &str) -> (&str, &str) {
@@ -326,13 +422,62 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_is_named_with_all_that_belongs_to_it() {
+        let settings = gather(&[]).unwrap().node;
+        assert_eq!((settings.s3, settings.fetch), (None, FetchPolicy::OnRequest));
+        assert_eq!((settings.uploads.write_back, settings.key_ttl_ms), (false, 10_000));
+
+        let s3 = gather(&["-B", "photos", "-R", "eu-west-1"]).unwrap().node.s3.unwrap();
+        let mut expected = S3Settings::bucket("photos");
+        expected.region = Some("eu-west-1".to_owned());
+        assert_eq!(s3, expected);
+
+        let flags = "-B b --s3-endpoint http://h:1 --s3-path-style --s3-prefix p/ --s3-checksums \
+                     when-supported --s3-conditions all --fetch always --fetch-prefix a/,b \
+                     --fetch-prefix c --write back --key-ttl 1m";
+        let node = gather(&flags.split_whitespace().collect::<Vec<_>>()).unwrap().node;
+        let mut expected = S3Settings::bucket("b");
+        expected.endpoint = Some("http://h:1".to_owned());
+        (expected.path_style, expected.prefix) = (true, "p/".to_owned());
+        expected.checksums = S3Checksums::WhenSupported;
+        expected.conditions = Some(S3Conditions::All);
+        assert_eq!(node.s3, Some(expected));
+        assert_eq!(node.fetch, FetchPolicy::Always);
+        assert_eq!(node.fetch_prefixes, ["a/", "b", "c"]);
+        assert!(node.uploads.write_back);
+        assert_eq!(node.key_ttl_ms, 60_000);
+    }
+
+    #[test]
+    fn a_bucket_is_refused_that_is_none_or_not_alone() {
+        for (flags, expected) in [
+            ("--s3-path-style", "--s3-path-style: which bucket? name it with -B"),
+            ("-R eu-west-1", "--region: which bucket? name it with -B"),
+            (
+                "-B b --remote-dir d",
+                "--bucket and --remote-dir: the remote is a bucket or a directory; give one of them",
+            ),
+            ("-B b --s3-path-style=2", "--s3-path-style: \"2\" is neither 0 nor 1"),
+            ("-B b --s3-conditions some", "\"some\" is not one of none, writes, all"),
+            ("-B b --s3-checksums never", "\"never\" is neither when-required nor when-supported"),
+            ("--fetch sometimes", "\"sometimes\" is not one of never, on-request, always"),
+            ("--write around", "--write: \"around\" is neither through nor back"),
+            ("--key-ttl long", "--key-ttl: \"long\" is not a time"),
+        ] {
+            let line = refusal(&flags.split(' ').collect::<Vec<_>>());
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+
+    #[test]
     fn a_faulty_file_is_refused_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("objstore.toml");
         for (content, expected) in [
             ("max-byte = 1", "unknown key \"max-byte\"; the known ones are public-addr, "),
             ("config = \"x\"", "unknown key \"config\""),
-            ("bucket = \"b\"", "bucket arrives with the bucket release"),
+            ("nodes = \"n\"", "nodes arrives with the cluster release"),
+            ("s3-path-style = 7", "s3-path-style: which bucket?"),
             ("max-bytes = \"x\"", "max-bytes: \"x\" is not a size"),
             ("max-bytes = -1", "max-bytes: \"-1\" is not a size"),
             ("max-bytes = 1.5", "max-bytes: float is not what it takes"),

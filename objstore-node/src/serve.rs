@@ -95,8 +95,12 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
     }
     let state = absolute(&settings.node.state_dir);
     let files = absolute(&settings.node.files_dir);
-    let remote = settings.node.remote_dir.as_deref().map_or_else(|| state.join("remote"), absolute);
-    let (state, files, remote) = (state.display(), files.display(), remote.display());
+    let remote = match (&settings.node.s3, settings.node.remote_dir.as_deref()) {
+        (Some(_), _) => node.stats().remote.identity,
+        (None, Some(dir)) => absolute(dir).display().to_string(),
+        (None, None) => state.join("remote").display().to_string(),
+    };
+    let (state, files) = (state.display(), files.display());
     let id = node.id();
     match settings.log_format {
         LogFormat::Text => {
@@ -106,7 +110,7 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
             info!("try: curl http://{}/api/v1/id", reachable(address));
         }
         LogFormat::Json => {
-            info!(node_id = %id, state_dir = %state, files_dir = %files, remote_dir = %remote,
+            info!(node_id = %id, state_dir = %state, files_dir = %files, remote = %remote,
                 public_addr = %address, "listening");
         }
     }

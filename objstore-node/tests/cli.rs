@@ -393,13 +393,20 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     for (args, says) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "localhost:11999"], "-N arrives with the cluster release"),
-        (&["-B", "bucket"], "-B arrives with the bucket release"),
+        (&["--tls-key", "k"], "--tls-key arrives with the access control release"),
+        (&["--s3-endpoint", "http://h:1"], "--s3-endpoint: which bucket? name it with -B"),
+        (&["-B", "b", "--remote-dir", "d"], "--bucket and --remote-dir"),
+        (&["get", "--key", "a/../b"], "segment"),
+        (&["get", ID, "--key", "k"], "--key"),
+        (&["put", "--key", "k", "--level", "1", "x"], "--key"),
+        (&["uploads", "retry"], "<ID>"),
+        (&["uploads", "drop", "x"], "not an object id"),
         (&["-d", "2"], "--debug: \"2\""),
         (&["--public-addr", "10999"], "--public-addr: \"10999\" is not HOST:PORT"),
         (&["--max-bytes", "much"], "--max-bytes"),
         (&["get", "not-an-id"], "not an object id"),
         (&["put", "--level", "7", "x"], "level"),
-        (&["put", "--id", ID, "a", "b"], "--id and --name"),
+        (&["put", "--id", ID, "a", "b"], "--id, --name and --key"),
         (&["rm"], "<ID>"),
         (&["put"], "give a FILE"),
         (&["-d", "1", "ls"], "ls"),
@@ -407,6 +414,67 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         let line = refusal(&mut objstore(args), 2);
         assert!(line.contains(says), "{line}");
     }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_keeps_no_node_from_starting() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = objstore(["--public-addr", "127.0.0.1:0", "-B", "photos", "--write", "back"]);
+    command
+        .env("S3_ENDPOINT", format!("http://{closed}"))
+        .env("S3_PATH_STYLE", "1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .current_dir(dir.path());
+    let node = Node::spawn(command, dir);
+    let stats: serde_json::Value = serde_json::from_str(&node.text("stats", &["--json"])).unwrap();
+    let identity = stats["remote"]["identity"].as_str().unwrap();
+    assert!(identity.contains("photos") && identity.contains(&closed.to_string()), "{identity}");
+
+    node.file("a.txt", "It works!");
+    node.text("put", &["--id", ID, "--level", "1", "a.txt"]);
+    assert_eq!(node.text("get", &[ID]), "It works!");
+    assert!(node.text("stat", &[ID]).contains("waits to be stored"));
+    let begun = Instant::now();
+    loop {
+        let uploads = node.text("uploads", &[]);
+        assert!(uploads.starts_with("waiting 1, "), "{uploads}");
+        if uploads.lines().any(|line| line.starts_with(&format!("{ID}  failing  tries "))) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{uploads}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    node.text("uploads", &["retry", ID]);
+    node.text("uploads", &["drop", ID]);
+    assert!(node.text("uploads", &[]).starts_with("waiting 0, "));
+    let line = refusal(node.verb("uploads").args(["drop", ID]), 1);
+    assert!(line.contains("no version of this object waits"), "{line}");
+    assert_eq!(node.text("get", &[ID]), "It works!");
+}
+
+#[test]
+fn objects_are_reached_by_key_and_purged() {
+    let node = Node::start(&[]);
+    node.file("a.txt", "It works!");
+    let key = "photos/2026 ü/50%.txt";
+    let printed = node.text("put", &["--key", key, "--meta", "a=b", "a.txt"]);
+    assert!(printed.ends_with(&format!("  {key}\n")), "{printed}");
+    assert_eq!(node.text("get", &["--key", key]), "It works!");
+    let rows = node.text("ls", &["--keys", "--prefix", "photos/"]);
+    assert!(rows.contains("             9  20") && rows.ends_with(&format!("  {key}\n")), "{rows}");
+    assert_eq!(node.text("ls", &["--keys", "--prefix", "elsewhere/"]), "");
+    node.text("rm", &["--key", key]);
+    let line = refusal(node.verb("get").args(["--key", key]), 1);
+    assert!(line.contains(key), "{line}");
+
+    node.text("put", &["--id", ID, "--level", "1", "--write", "through", "a.txt"]);
+    assert!(node.text("ls", &["--keys"]).contains(ID));
+    node.text("rm", &["--purge", ID]);
+    assert_eq!(node.text("ls", &["--keys"]), "");
+    refusal(node.verb("get").args(["--fetch", UNKNOWN]), 1);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Paths of the public API. Those ending in `/` take an id behind them.
 
+use std::fmt::Write;
+
+use crate::types::ObjectKey;
+
 /// `GET`: a fresh id as text.
 pub const ID: &str = "/api/v1/id";
 /// `POST` or `PUT`: stores a body; the id comes in [`super::headers::ID`].
@@ -36,3 +40,41 @@ pub const HEALTHZ: &str = "/healthz";
 pub const READYZ: &str = "/readyz";
 /// `GET`: metrics in the Prometheus text format.
 pub const METRICS: &str = "/metrics";
+
+/// The path of an object by its key.
+#[must_use]
+pub fn key(key: &ObjectKey) -> String {
+    let encoded: Vec<String> = key.as_str().split('/').map(encode).collect();
+    format!("{KEY}{}", encoded.join("/"))
+}
+
+/// Text as it may stand in a query or between the slashes of a path (RFC 3986 §2).
+#[must_use]
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_path_that_is_decoded_once() {
+        for (text, path) in [
+            ("a/b c", "/api/v1/key/a/b%20c"),
+            ("/a//b/", "/api/v1/key//a//b/"),
+            ("50%?#&+", "/api/v1/key/50%25%3F%23%26%2B"),
+            ("ü\\", "/api/v1/key/%C3%BC%5C"),
+        ] {
+            assert_eq!(key(&ObjectKey::new(text).expect("a key")), path);
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::cache::Hot;
 use crate::env;
 use crate::journal::{Change, Entry, Live, Presence, Record};
 use crate::node::{Inner, Node};
-use crate::ops::{NotStored, not_found, remote_error};
+use crate::ops::{NotStored, remote_error};
 use crate::remote::{
     RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteHead, RemoteList, Retry,
 };
@@ -319,6 +319,10 @@ impl Inner {
             None => RemoteCondition::Absent,
         })
     }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "the bucket has nothing under this key")
 }
 
 fn etag(hot: &Hot) -> Option<&str> {

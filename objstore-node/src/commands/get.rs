@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use objstore_client::types::{ObjectId, ObjectName};
+use objstore_client::types::{ObjectId, ObjectKey, ObjectName};
 use objstore_client::wire::{headers, routes};
 use objstore_client::{Body, Request, Response};
 use tempfile::NamedTempFile;
 
-use super::output::failed;
+use super::output::{failed, printable};
 use crate::failure::{Failure, describe};
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -18,8 +18,14 @@ use crate::signals::Signals;
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// The object
-    #[arg(value_name = "ID")]
-    id: ObjectId,
+    #[arg(value_name = "ID", required_unless_present = "key", conflicts_with = "key")]
+    id: Option<ObjectId>,
+    /// The object under this key in the bucket
+    #[arg(long, value_name = "KEY", value_parser = ObjectKey::new)]
+    key: Option<ObjectKey>,
+    /// Look in the bucket when the node does not know the id
+    #[arg(long)]
+    fetch: bool,
     /// Write to this file, or into this directory under the object's name; `-` is standard output
     #[arg(short, long, value_name = "FILE", conflicts_with = "own_name")]
     output: Option<PathBuf>,
@@ -41,11 +47,26 @@ enum Target {
 }
 
 impl Get {
+    /// What it is called in messages.
+    fn what(&self) -> String {
+        match (&self.key, self.id) {
+            (Some(key), _) => printable(key.as_str()),
+            (None, id) => id.map(|id| id.to_string()).unwrap_or_default(),
+        }
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
-        let request = Request::new("GET", format!("{}{}", routes::GET, self.id));
+        let what = self.what();
+        let path = match &self.key {
+            Some(key) => routes::key(key),
+            None => format!("{}{what}", routes::GET),
+        };
+        let mut request = Request::new("GET", path);
+        if self.fetch {
+            request = request.header(headers::FETCH, "1");
+        }
         let answer = node.send(request).await;
-        let what = self.id.to_string();
         let answer = answer.map_err(|e| Failure::Other(failed(&node, &what, &e)))?;
         let target = self.target(&answer)?;
         let name = answer.header(headers::NAME).and_then(|name| ObjectName::from_utf8(name).ok());
@@ -145,14 +166,14 @@ impl Get {
                 let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
                 Failure::Other(format!(
                     "{}: broken off after {copied}{of} bytes, {kept}: {}",
-                    self.id,
+                    self.what(),
                     describe(&e)
                 ))
             })?;
             if text_only && copied == 0 && !is_text(&chunk) {
                 return Err(Failure::Other(format!(
                     "{} is not text, which may upset a terminal; `-o FILE` saves it, `-o -` prints it all the same",
-                    self.id
+                    self.what()
                 )));
             }
             out.write_all(&chunk).map_err(|e| Failure::printing(&e))?;

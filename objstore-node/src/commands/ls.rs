@@ -1,15 +1,18 @@
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use objstore_client::options::ListOptions;
-use objstore_client::types::{ObjectId, ObjectMeta};
+use objstore_client::options::{KeyListOptions, ListOptions};
+use objstore_client::types::{KeyEntry, ObjectId, ObjectMeta};
 use objstore_client::wire::routes;
-use objstore_client::{Body, Error, ErrorKind, Request};
+use objstore_client::{Body, Error, ErrorKind, Request, Transport};
 
-use super::output::{failed, print, rfc3339};
+use super::output::{failed, print, printable, rfc3339};
 use crate::failure::Failure;
 
 /// Longer than any line can be: name, user metadata at its longest, everything escaped.
 const LINE_MAX: usize = 1024 * 1024;
+
+/// Longer than any line of a key can be: its 1,024 bytes escaped, and the rest.
+const KEY_LINE_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
@@ -17,11 +20,17 @@ pub(crate) struct Ls {
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
     /// Only objects with ids above this one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "keys")]
     after: Option<ObjectId>,
     /// Deleted objects, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keys")]
     deleted: bool,
+    /// The keys of the bucket instead
+    #[arg(long)]
+    keys: bool,
+    /// Only keys that begin so
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    prefix: Option<String>,
     /// A JSON object a line, as the node sends them
     #[arg(long)]
     json: bool,
@@ -32,6 +41,9 @@ pub(crate) struct Ls {
 impl Ls {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
+        if self.keys {
+            return self.keys(&node).await;
+        }
         let (mut after, mut left) = (self.after, self.limit);
         while left > 0 {
             let page = left.min(ListOptions::MAX_LIMIT);
@@ -45,6 +57,41 @@ impl Ls {
                 break;
             }
             left -= listed.min(left);
+        }
+        Ok(())
+    }
+
+    async fn keys(&self, node: &Transport) -> Result<(), Failure> {
+        let prefix = routes::encode(self.prefix.as_deref().unwrap_or_default());
+        let (mut after, mut left) = (None::<String>, self.limit);
+        while left > 0 {
+            let limit = left.min(KeyListOptions::MAX_LIMIT);
+            let after_part = after.take().map(|key| format!("&after={}", routes::encode(&key)));
+            let after_part = after_part.unwrap_or_default();
+            let query = format!("{}?limit={limit}&prefix={prefix}{after_part}", routes::KEYS);
+            let answer = match node.send(Request::new("GET", query)).await {
+                Ok(answer) => answer.bytes(limit * KEY_LINE_MAX).await,
+                Err(e) => Err(e),
+            };
+            let answer = answer.map_err(|e| Failure::Other(failed(node, "ls", &e)))?;
+            let mut text = String::new();
+            for line in answer.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                let line: serde_json::Value = match serde_json::from_slice(line) {
+                    Ok(line) => line,
+                    Err(e) => return Err(Failure::Other(failed(node, "ls", &garbled(e)))),
+                };
+                if let Some(next) = line.get("next").and_then(serde_json::Value::as_str) {
+                    after = Some(next.to_owned());
+                    continue;
+                }
+                left = left.saturating_sub(1);
+                text.push_str(&if self.json { line.to_string() } else { key_row(line) });
+                text.push('\n');
+            }
+            print(&text)?;
+            if after.is_none() {
+                break;
+            }
         }
         Ok(())
     }
@@ -87,6 +134,14 @@ impl Ls {
             }
             print(&text)?;
         }
+    }
+}
+
+fn key_row(line: serde_json::Value) -> String {
+    match serde_json::from_value::<KeyEntry>(line) {
+        Ok(key) => format!("{:>14}  {}  {}", key.size, rfc3339(key.timestamp), printable(&key.key)),
+        // Of a later release.
+        Err(_) => String::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod put;
 mod rm;
 mod stat;
 mod stats;
+mod uploads;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use objstore_client::Transport;
@@ -28,6 +29,8 @@ pub(crate) enum Verb {
     Stat(stat::Stat),
     /// Show what the node says about itself
     Stats(stats::Stats),
+    /// Show what waits for the bucket, try it again, or give it up
+    Uploads(uploads::Uploads),
 }
 
 /// The node to talk to.
@@ -39,7 +42,8 @@ struct At {
         env = "OBJSTORE_NODE",
         hide_env_values = true,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:10999"
+        default_value = "127.0.0.1:10999",
+        global = true
     )]
     node: String,
 }
@@ -79,6 +83,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Ls(ls) => ls.run().await,
             Verb::Stat(stat) => stat.run().await,
             Verb::Stats(stats) => stats.run().await,
+            Verb::Uploads(uploads) => uploads.run().await,
         }
     });
     // A read of standard input cannot be cancelled; dropping the runtime would wait for it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 use clap::Args;
 use futures_util::stream;
-use objstore_client::types::{Level, ObjectId, ObjectName, UserMeta};
+use objstore_client::types::{Level, ObjectId, ObjectKey, ObjectName, UserMeta};
 use objstore_client::wire::{headers, routes};
 use objstore_client::{Body, Error, ErrorKind, Request, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -31,6 +31,13 @@ pub(crate) struct Put {
     /// Consistency level: 0 this node, 1 and the bucket, 2 and every node
     #[arg(long, value_name = "0|1|2", default_value = "0", hide_default_value = true)]
     level: Level,
+    /// When levels 1 and 2 are acknowledged: through once the bucket has it, back once the node has
+    #[arg(long, value_name = "through|back", value_parser = ["through", "back"])]
+    write: Option<String>,
+    /// Store in the bucket under this key
+    #[arg(long, value_name = "KEY", value_parser = ObjectKey::new,
+        conflicts_with_all = ["id", "name", "level", "write"])]
+    key: Option<ObjectKey>,
     /// User metadata to keep beside it; repeatable
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
@@ -66,8 +73,9 @@ impl Put {
             }
             self.files.push(PathBuf::from("-"));
         }
-        if self.files.len() > 1 && (self.id.is_some() || self.name.is_some()) {
-            return Err(Failure::Usage("--id and --name are for a single FILE".to_owned()));
+        if self.files.len() > 1 && (self.id.is_some() || self.name.is_some() || self.key.is_some())
+        {
+            return Err(Failure::Usage("--id, --name and --key are for a single FILE".to_owned()));
         }
         let user_meta = UserMeta::new(self.meta.iter().cloned())
             .map_err(|e| Failure::Usage(format!("--meta: {e}")))?;
@@ -99,32 +107,49 @@ impl Put {
         node: &Transport,
         file: &Path,
         user_meta: &UserMeta,
-    ) -> Result<(ObjectId, ObjectName), String> {
+    ) -> Result<(String, String), String> {
         let label = match file.to_str() {
             Some("-") => "standard input".to_owned(),
             _ => printable(&file.display().to_string()),
         };
         let source = self.open(file).await.map_err(|why| format!("{label}: {why}"))?;
-        let id = match self.id {
-            Some(id) => id,
-            None => fresh_id(node).await.map_err(|e| failed(node, &label, &e))?,
+        let id = match (&self.key, self.id) {
+            (Some(_), _) => None,
+            (None, Some(id)) => Some(id),
+            (None, None) => Some(fresh_id(node).await.map_err(|e| failed(node, &label, &e))?),
         };
         let progress = Progress::new(&label, source.len);
         let body = body(source.reader, source.len, progress.clone());
-        let mut request = Request::new("POST", routes::PUT)
-            .header(headers::ID, id.to_string())
-            .header(headers::LEVEL, self.level.to_string())
-            .body(body);
-        if !source.name.is_empty() {
+        let mut request = match (&self.key, id) {
+            (Some(key), _) => Request::new("PUT", routes::key(key)),
+            (None, id) => Request::new("POST", routes::PUT)
+                .header(headers::ID, id.map(|id| id.to_string()).unwrap_or_default())
+                .header(headers::LEVEL, self.level.to_string()),
+        };
+        request = request.body(body);
+        if self.key.is_none() && !source.name.is_empty() {
             request = request.header(headers::NAME, source.name.as_str());
+        }
+        if let Some(write) = &self.write {
+            request = request.header(headers::WRITE, write.as_str());
         }
         if !user_meta.is_empty() {
             request = request.header(headers::USER_META, user_meta.to_json());
         }
         let sent = node.send(request).await;
         progress.clear();
-        sent.map_err(|e| failed(node, &label, &e))?;
-        Ok((id, source.name))
+        let answer = sent.map_err(|e| failed(node, &label, &e))?;
+        let shown = self
+            .key
+            .as_ref()
+            .map_or_else(|| source.name.as_str().to_owned(), |key| printable(key.as_str()));
+        // The id that a key has on the node is the node's to say.
+        let said = answer.header(headers::ID).unwrap_or_default();
+        let id = match id {
+            Some(id) => id.to_string(),
+            None => printable(&String::from_utf8_lossy(said)),
+        };
+        Ok((id, shown))
     }
 
     async fn open(&self, file: &Path) -> Result<Source, String> {

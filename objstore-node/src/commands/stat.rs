@@ -70,6 +70,9 @@ fn lines(meta: &ObjectMeta) -> String {
             Level::Full => "2 (every node and the bucket)",
         },
     );
+    if meta.is_pending {
+        line("bucket", "waits to be stored there; see `objstore uploads`");
+    }
     line("content type", meta.content_type.as_deref().unwrap_or_default());
     line("encoding", meta.content_encoding.as_deref().unwrap_or_default());
     line("etag", &meta.etag.as_ref().map(ToString::to_string).unwrap_or_default());

@@ -39,7 +39,17 @@ impl Stats {
 
 fn lines(stats: &types::Stats) -> String {
     let (disk, journal, bodies) = (&stats.disk_stats, &stats.journal, &stats.bodies);
-    let (cache, requests) = (&stats.cache, &stats.requests);
+    let (cache, requests, remote) = (&stats.cache, &stats.requests, &stats.remote);
+    let reached = match &remote.last_error {
+        Some(error) if !remote.reachable => {
+            format!(" (does not answer: {})", printable(error))
+        }
+        _ => String::new(),
+    };
+    let failing = match stats.uploads.failing + stats.uploads.refused {
+        0 => "",
+        _ => ", not all of it well; see `objstore uploads`",
+    };
     let uptime = HumanDuration(Duration::from_secs(stats.uptime_seconds));
     let limit = match bodies.bytes_max {
         0 => "only the disk is the limit".to_owned(),
@@ -57,6 +67,7 @@ objects   {} ({} deleted{journal_state})
 bodies    {} ({} on disk, {limit}{damaged})
 memory    {} of {}, hits {}, misses {}
 disk      {} of {} free
+bucket    {}{reached}, stored {} ({}), fetched {} in {}, waiting {}{failing}
 requests  puts {} ({} in), gets {} ({} out), deletes {}
 ",
         printable(&stats.node_id),
@@ -71,6 +82,12 @@ requests  puts {} ({} in), gets {} ({} out), deletes {}
         HumanCount(cache.misses),
         HumanBytes(disk.bytes_free),
         HumanBytes(disk.bytes_all),
+        printable(&remote.identity),
+        HumanCount(remote.uploads),
+        HumanBytes(remote.bytes_up),
+        HumanBytes(remote.bytes_down),
+        HumanCount(remote.fetches),
+        HumanCount(stats.uploads.queued),
         HumanCount(requests.puts),
         HumanBytes(requests.bytes_in),
         HumanCount(requests.gets),

@@ -197,7 +197,9 @@ fn default_conditions(settings: &S3Settings, endpoint: bool) -> S3Conditions {
 async fn load(settings: &S3Settings) -> SdkConfig {
     let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
         .or_else(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new());
+        .or_else(ProfileFileRegionProvider::new())
+        // Without one the SDK would ask the network, for a server that knows no regions.
+        .or_else(settings.endpoint.as_ref().map(|_| Region::new(ANY_REGION)));
     let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest()).region(region);
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
