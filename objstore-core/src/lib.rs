@@ -23,15 +23,15 @@
 //!
 //! # What it is
 //! * [`Node`]: put, get, head, delete, set_level, list, stats, with streams in both directions,
-//!   ranges and conditions.
+//!   ranges and conditions; the same by key of the bucket.
+//! * [`remote`]: the bucket behind it, S3, a directory, or what a host brings along.
 //! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
 //!   or served by [`Server`].
 //! * [`Settings`]: everything that can be tuned, as plain data. [`env::Env`]: everything that can
 //!   be replaced: clock, entropy, disk, journal.
 //!
 //! # What it is not
-//! Not there yet: buckets (levels 1 and 2 go to a directory), keys, peers. Never: a POSIX file
-//! system, a database, a queue.
+//! Not there yet: peers, eviction. Never: a POSIX file system, a database, a queue.
 //!
 //! # A good guest
 //! The crate installs no logger, no metrics recorder, no panic hook and no signal handler; it
@@ -41,7 +41,8 @@
 //!
 //! # Where to read on
 //! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
-//! means, each promise with its test), `docs/formats.md` (what is on the disk).
+//! means, each promise with its test), `docs/consistency.md` (what a read sees), `docs/bucket.md` (what
+//! is in the bucket), `docs/formats.md` (what is on the disk).
 
 mod background;
 mod bodies;
