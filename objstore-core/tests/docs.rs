@@ -87,6 +87,8 @@ fn no_document_names_a_machine() {
         "README.md",
         "CHANGELOG.md",
         "objstore-core/docs/architecture.md",
+        "objstore-core/docs/bucket.md",
+        "objstore-core/docs/consistency.md",
         "objstore-core/docs/durability.md",
         "objstore-core/docs/formats.md",
     ] {

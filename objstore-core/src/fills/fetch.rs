@@ -208,7 +208,11 @@ async fn bring(
     while cutter.position() < end {
         let (from, unit) = (cutter.position(), cutter.unit());
         let received = match reply.take() {
-            Some(reply) => receive(fill, reply, &mut cutter).await,
+            Some(reply) => {
+                // Somebody else has asked for it.
+                count(&fill.counts().requests, 1);
+                receive(fill, reply, &mut cutter).await
+            }
             None => match ask(fill, from..end).await {
                 Ok(reply) => receive(fill, reply, &mut cutter).await,
                 Err(error) => Err(error),
