@@ -21,7 +21,7 @@ use objstore_core::remote::{
     MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteStore,
 };
 use objstore_core::testing::{
-    BodyFault, Call, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk,
+    BodyFault, Call, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk, Steps,
 };
 use objstore_core::types::{Level, ObjectId};
 use objstore_core::{ErrorKind, Node};
@@ -357,8 +357,9 @@ async fn a_broken_reply_never_ends_cleanly_at_a_client() {
                     Some((200, length, came)) => {
                         assert_eq!(length, body.len(), "{context}");
                         assert!(came == body[..came.len()], "{context}: wrong bytes");
-                        // Each request that is cut behind its first unit brings one further.
-                        assert!(always || came.len() == length, "{context}: not resumed");
+                        // Of another version nothing may follow what was sent of this one.
+                        let other = matches!(fault, BodyFault::ETag(_));
+                        assert!(always || other || came.len() == length, "{context}: not resumed");
                     }
                     Some((status, length, came)) => {
                         assert!((500..600).contains(&status), "{context}: {status}");
@@ -428,9 +429,13 @@ async fn what_is_fetched_is_there_after_a_restart() {
     let bucket = bucket();
     let body = pattern(200_000);
     let id = stored(&bucket, &body).await;
-    let (disk, journal) = (Arc::new(MemoryDisk::default()), Arc::new(MemoryJournal::default()));
+    let kept = || Steps::stop_before(u64::MAX, true);
+    let mut disk = Arc::new(MemoryDisk::with_steps(kept()));
+    let mut journal = Arc::new(MemoryJournal::with_steps(kept()));
     let counting = counted(&bucket);
-    let start = async || {
+    let mut start = async || {
+        disk = Arc::new(disk.after_power_cut(kept()));
+        journal = Arc::new(journal.after_power_cut(kept()));
         let mut env = Env::default();
         env.disk = Some(disk.clone());
         env.journal = Some(journal.clone());

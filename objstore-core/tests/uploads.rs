@@ -406,7 +406,7 @@ async fn refused_uploads_are_retried_and_dropped_over_http() {
     assert_eq!(node.ask(post("drop", &ids[1]).method("GET")).await.status, 405);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_waits_follows_the_object() {
     let bucket = bucket();
     let gate = Gate::shut(|call| call.kind == CallKind::Put);
@@ -446,7 +446,7 @@ async fn what_waits_follows_the_object() {
 }
 
 /// A delete that meets its object's upload on the way leaves nothing that a purge would not find.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_purge_waits_for_an_upload_under_way() {
     let bucket = bucket();
     let gate = Gate::shut(|call| call.kind == CallKind::Put);
