@@ -128,7 +128,8 @@ async fn keys_of_every_kind_are_put_read_listed_and_deleted() {
         }
         let prefix = utf8_percent_encode(name, NON_ALPHANUMERIC);
         let listed = node.get(&format!("/api/v1/keys?prefix={prefix}&limit=1")).await;
-        let line: serde_json::Value = serde_json::from_str(listed.text().lines().next().unwrap()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(listed.text().lines().next().unwrap()).unwrap();
         assert_eq!((&line["key"], &line["size"]), (&name.into(), &100_000.into()));
         let path = format!("/api/v1/key/{path}");
         let deleted = node.ask(Ask::new("DELETE", &path)).await;
@@ -147,7 +148,17 @@ async fn what_is_no_key_is_refused_and_the_bucket_not_asked() {
     let node = served(counting.clone()).await;
     let long = "k".repeat(1025);
     let bad = [
-        "", "..", ".", "../x", "a/../b", "a/./b", "%2e%2e/x", "a/%2E%2E", "a%2f..%2fb", "a%00b", "%ff",
+        "",
+        "..",
+        ".",
+        "../x",
+        "a/../b",
+        "a/./b",
+        "%2e%2e/x",
+        "a/%2E%2E",
+        "a%2f..%2fb",
+        "a%00b",
+        "%ff",
         long.as_str(),
     ];
     for path in bad {
@@ -186,7 +197,10 @@ async fn keys_are_listed_in_pages() {
             break;
         }
     }
-    assert_eq!((keys, prefixes), (vec!["c".to_owned()], ["a/", "b/", "d/"].map(String::from).to_vec()));
+    assert_eq!(
+        (keys, prefixes),
+        (vec!["c".to_owned()], ["a/", "b/", "d/"].map(String::from).to_vec())
+    );
 }
 
 #[tokio::test]
@@ -221,7 +235,8 @@ async fn a_key_is_read_the_way_of_the_original() {
     node.ask(Ask::put(id).body(b"x")).await.is_error(400, "invalid-id");
     let delete = Ask::new("POST", &format!("/api/v1/delete/{id}"));
     node.ask(delete).await.is_error(400, "invalid-id");
-    let level = Ask::new("POST", &format!("/api/v1/level/{id}")).field("X-Meta-ConsistencyLevel", "2");
+    let level =
+        Ask::new("POST", &format!("/api/v1/level/{id}")).field("X-Meta-ConsistencyLevel", "2");
     let status = node.ask(level).await.status;
     assert!(matches!(status, 400 | 404), "{status}");
     assert_eq!(node.get("/api/v1/list").await.text(), "");

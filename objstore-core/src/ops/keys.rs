@@ -81,10 +81,11 @@ impl Node {
         let id = inner.key_id(&key);
         let _turn = inner.uploads.turn(id).await;
         let condition = inner.condition(&key, &options.conditions).await?;
-        let mut attributes = RemoteAttributes::default();
-        attributes.content_type = options.content_type.clone();
-        attributes.content_encoding = options.content_encoding.clone();
-        attributes.metadata = crate::remote::codec::plain_metadata(&options.user_meta)?;
+        let attributes = RemoteAttributes {
+            content_type: options.content_type.clone(),
+            content_encoding: options.content_encoding.clone(),
+            metadata: crate::remote::codec::plain_metadata(&options.user_meta)?,
+        };
 
         let stamp = inner.stamps.next();
         let live = Live {
@@ -177,11 +178,12 @@ impl Node {
     pub async fn list_keys(&self, options: KeyListOptions) -> Result<KeyPage, Error> {
         let inner = &self.inner;
         inner.check_running()?;
-        let mut list = RemoteList::default();
-        list.prefix = options.prefix;
-        list.delimiter = options.delimiter;
-        list.after = options.after;
-        list.limit = options.limit.clamp(1, KeyListOptions::MAX_LIMIT);
+        let list = RemoteList {
+            prefix: options.prefix,
+            delimiter: options.delimiter,
+            after: options.after,
+            limit: options.limit.clamp(1, KeyListOptions::MAX_LIMIT),
+        };
         let call = || inner.remote.list(list.clone());
         let page = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
         let page = page.map_err(remote_error)?;
