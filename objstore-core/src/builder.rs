@@ -187,8 +187,7 @@ fn open(
         tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
     }
     let intents = Intents::load(store.as_ref()).map_err(damaged)?;
-    let uploads =
-        Arc::new(Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic()));
+    let uploads = Arc::new(Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic()));
 
     janitor.started(counters.inline_bytes);
     let reserve = match (&dirs, journal_disk.as_ref().map(|disk| disk.space())) {

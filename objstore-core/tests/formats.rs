@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use objstore_core::options::{DeleteOptions, GetOptions, ListOptions, PutOptions};
-use objstore_core::types::{Level, ObjectId, UserMeta};
+use objstore_core::types::{Level, ObjectId, ObjectKey, UserMeta};
 use objstore_core::{Builder, ErrorKind, Node};
 
 fn fixture() -> PathBuf {
@@ -28,6 +28,10 @@ fn large(n: usize) -> Vec<u8> {
 
 fn user_meta() -> UserMeta {
     UserMeta::new([("Author", "bób"), ("lang", "en")]).unwrap()
+}
+
+fn key() -> ObjectKey {
+    ObjectKey::new("dir/größe.txt").unwrap()
 }
 
 async fn write(dir: &Path) {
@@ -86,6 +90,19 @@ async fn directories_of_format_1_are_read() {
     assert_eq!(node.list(ListOptions::default()).await.unwrap().len(), 4);
     // And they can be written on.
     node.put(id(3), "back", PutOptions::default()).await.unwrap();
+    assert_eq!(node.stats().journal.objects, 5);
+    // Keys have a space of their own in the journal, which the first nodes of format 1 did not use.
+    node.put_key(&key(), large(70_000), PutOptions::default()).await.unwrap();
+    for _ in 0..2 {
+        let object = node.get_key(&key(), GetOptions::default()).await.unwrap();
+        assert_eq!(object.body.collect(usize::MAX).await.unwrap(), large(70_000));
+    }
+    node.shutdown().await.unwrap();
+    drop(node);
+    let node = builder(dir.path()).start().await.unwrap();
+    let object = node.get_key(&key(), GetOptions::default()).await.unwrap();
+    assert!(!object.meta.is_fetched, "what was cached need not come again");
+    assert_eq!(object.body.collect(usize::MAX).await.unwrap(), large(70_000));
     assert_eq!(node.stats().journal.objects, 5);
 }
 

@@ -22,7 +22,7 @@ use objstore_core::options::{
 use objstore_core::remote::{
     MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteStore,
 };
-use objstore_core::testing::{CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk};
+use objstore_core::testing::{CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk, Steps};
 use objstore_core::types::{ObjectKey, UserMeta};
 use objstore_core::{Error, ErrorKind, Node};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -65,6 +65,15 @@ fn no_cache() -> GetOptions {
     let mut options = GetOptions::default();
     options.no_cache = true;
     options
+}
+
+fn kept() -> Steps {
+    Steps::stop_before(u64::MAX, true)
+}
+
+/// What the next start finds.
+fn next(disk: &MemoryDisk, store: &MemoryJournal) -> (Arc<MemoryDisk>, Arc<MemoryJournal>) {
+    (Arc::new(disk.after_power_cut(kept())), Arc::new(store.after_power_cut(kept())))
 }
 
 /// A bucket that fails while the switch is on.
@@ -119,7 +128,8 @@ async fn keys_of_every_kind_are_put_read_listed_and_deleted() {
         }
         let prefix = utf8_percent_encode(name, NON_ALPHANUMERIC);
         let listed = node.get(&format!("/api/v1/keys?prefix={prefix}&limit=1")).await;
-        let line: serde_json::Value = serde_json::from_str(listed.text().lines().next().unwrap()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(listed.text().lines().next().unwrap()).unwrap();
         assert_eq!((&line["key"], &line["size"]), (&name.into(), &100_000.into()));
         let path = format!("/api/v1/key/{path}");
         let deleted = node.ask(Ask::new("DELETE", &path)).await;
@@ -138,7 +148,17 @@ async fn what_is_no_key_is_refused_and_the_bucket_not_asked() {
     let node = served(counting.clone()).await;
     let long = "k".repeat(1025);
     let bad = [
-        "", "..", ".", "../x", "a/../b", "a/./b", "%2e%2e/x", "a/%2E%2E", "a%2f..%2fb", "a%00b", "%ff",
+        "",
+        "..",
+        ".",
+        "../x",
+        "a/../b",
+        "a/./b",
+        "%2e%2e/x",
+        "a/%2E%2E",
+        "a%2f..%2fb",
+        "a%00b",
+        "%ff",
         long.as_str(),
     ];
     for path in bad {
@@ -177,7 +197,10 @@ async fn keys_are_listed_in_pages() {
             break;
         }
     }
-    assert_eq!((keys, prefixes), (vec!["c".to_owned()], ["a/", "b/", "d/"].map(String::from).to_vec()));
+    assert_eq!(
+        (keys, prefixes),
+        (vec!["c".to_owned()], ["a/", "b/", "d/"].map(String::from).to_vec())
+    );
 }
 
 #[tokio::test]
@@ -212,7 +235,8 @@ async fn a_key_is_read_the_way_of_the_original() {
     node.ask(Ask::put(id).body(b"x")).await.is_error(400, "invalid-id");
     let delete = Ask::new("POST", &format!("/api/v1/delete/{id}"));
     node.ask(delete).await.is_error(400, "invalid-id");
-    let level = Ask::new("POST", &format!("/api/v1/level/{id}")).field("X-Meta-ConsistencyLevel", "2");
+    let level =
+        Ask::new("POST", &format!("/api/v1/level/{id}")).field("X-Meta-ConsistencyLevel", "2");
     let status = node.ask(level).await.status;
     assert!(matches!(status, 400 | 404), "{status}");
     assert_eq!(node.get("/api/v1/list").await.text(), "");
@@ -288,17 +312,17 @@ async fn of_two_nodes_with_one_condition_one_succeeds() {
     let bucket = bucket();
     let a = node_before(bucket.clone(), |_| {}).await;
     let b = node_before(bucket.clone(), |_| {}).await;
-    let race = async |name: &ObjectKey, conditions: Conditions| {
+    let race = async |name: &ObjectKey, bodies: [&'static str; 2], conditions: Conditions| {
         let put = |node: &Node, body: &'static str| {
             let (node, name) = (node.clone(), name.clone());
             let options = PutOptions::default().conditions(conditions.clone());
             async move { node.put_key(&name, body, options).await }
         };
-        let (of_a, of_b) = tokio::join!(put(&a, "a"), put(&b, "b"));
+        let (of_a, of_b) = tokio::join!(put(&a, bodies[0]), put(&b, bodies[1]));
         let made = [&of_a, &of_b].into_iter().filter(|made| made.is_ok()).count();
         assert_eq!(made, 1, "{of_a:?} {of_b:?}");
-        let winner: &[u8] = if of_a.is_ok() { b"a" } else { b"b" };
-        assert_eq!(stored_in(&*bucket, name.as_str()).await.unwrap(), winner);
+        let winner = bodies[usize::from(of_a.is_err())];
+        assert_eq!(stored_in(&*bucket, name.as_str()).await.unwrap(), winner.as_bytes());
         let tag = of_a.as_ref().or(of_b.as_ref()).unwrap().etag.clone().unwrap();
         let lost = of_a.err().or(of_b.err()).unwrap();
         assert_eq!(lost.kind(), ErrorKind::PreconditionFailed);
@@ -306,19 +330,13 @@ async fn of_two_nodes_with_one_condition_one_succeeds() {
     };
     for round in 0..20 {
         let name = key(&format!("race {round}"));
-        let tag = race(&name, Conditions::absent()).await;
-        race(&name, Conditions::matching(tag.clone())).await;
-        let stale = PutOptions::default().conditions(Conditions::matching(tag.clone()));
-        if read_with(&a, name.as_str(), no_cache()).await.unwrap().is_empty() {
-            unreachable!("both bodies have a byte");
-        }
-        let now = a.head_key(&name, GetOptions::default()).await.unwrap();
-        if now.etag.as_ref() != Some(&tag) {
-            let error = b.put_key(&name, "c", stale).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
-        }
+        let tag = race(&name, ["a", "b"], Conditions::absent()).await;
+        let now = race(&name, ["c", "d"], Conditions::matching(tag.clone())).await;
+        let stale = PutOptions::default().conditions(Conditions::matching(tag));
+        let error = b.put_key(&name, "e", stale).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
         let mut delete = DeleteOptions::default();
-        delete.conditions = Conditions::matching(now.etag.clone().unwrap());
+        delete.conditions = Conditions::matching(now);
         a.delete_key(&name, delete).await.unwrap();
         assert_eq!(stored_in(&*bucket, name.as_str()).await, None);
     }
@@ -457,11 +475,13 @@ async fn beyond_this_machine_keys_need_a_prefix() {
 async fn a_restart_keeps_what_is_cached() {
     let bucket = bucket();
     write(&bucket, "k", &pattern(200_000)).await;
-    let (disk, store) = (Arc::new(MemoryDisk::default()), Arc::new(MemoryJournal::default()));
+    let (mut disk, mut store) =
+        (Arc::new(MemoryDisk::with_steps(kept())), Arc::new(MemoryJournal::with_steps(kept())));
     let counting = counted(&bucket);
-    let start = async || {
+    let mut start = async || {
         let mut env = Env::default();
         env.clock = Arc::new(support::TokioClock);
+        (disk, store) = next(&disk, &store);
         env.disk = Some(disk.clone());
         env.journal = Some(store.clone());
         Node::builder().env(env).remote(counting.clone()).start().await.unwrap()
@@ -485,17 +505,19 @@ async fn a_restart_keeps_what_is_cached() {
     assert_eq!(read(&node, "k").await.unwrap_err().kind(), ErrorKind::NotFound);
     node.shutdown().await.unwrap();
     let node = start().await;
+    node.shutdown().await.unwrap();
     assert!(disk.files().is_empty(), "{:?}", disk.files());
-    drop(node);
 }
 
 #[tokio::test]
 async fn the_way_of_the_original_still_hits_after_a_restart() {
     let bucket = bucket();
     write(&bucket, "k.txt", b"body").await;
-    let (disk, store) = (Arc::new(MemoryDisk::default()), Arc::new(MemoryJournal::default()));
+    let (mut disk, mut store) =
+        (Arc::new(MemoryDisk::with_steps(kept())), Arc::new(MemoryJournal::with_steps(kept())));
     for round in 0..2 {
         let mut env = Env::default();
+        (disk, store) = next(&disk, &store);
         env.disk = Some(disk.clone());
         env.journal = Some(store.clone());
         let node = Node::builder().env(env).remote(bucket.clone()).start().await.unwrap();

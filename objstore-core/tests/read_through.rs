@@ -21,7 +21,7 @@ use objstore_core::remote::{
     MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteStore,
 };
 use objstore_core::testing::{
-    BodyFault, Call, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk,
+    BodyFault, Call, CallKind, CountingRemote, FailingRemote, Faults, MemoryDisk, Steps,
 };
 use objstore_core::types::{Level, ObjectId};
 use objstore_core::{ErrorKind, Node};
@@ -190,11 +190,9 @@ async fn a_delete_is_not_undone_by_a_read() {
 
 #[tokio::test]
 async fn a_bucket_that_cannot_be_asked_is_503_and_not_404() {
-    for kind in [
-        RemoteErrorKind::Forbidden,
-        RemoteErrorKind::Throttled,
-        RemoteErrorKind::Unavailable,
-    ] {
+    for kind in
+        [RemoteErrorKind::Forbidden, RemoteErrorKind::Throttled, RemoteErrorKind::Unavailable]
+    {
         let bucket = bucket();
         let id = stored(&bucket, b"there").await.to_string();
         let fails = Arc::new(AtomicBool::new(true));
@@ -250,8 +248,7 @@ async fn of_64_readers_of_a_cold_object_one_asks() {
     for reader in readers {
         assert!(reader.await.unwrap() == body);
     }
-    let mut asked: Vec<_> =
-        counting.gets().into_iter().map(|(_, range)| range.unwrap()).collect();
+    let mut asked: Vec<_> = counting.gets().into_iter().map(|(_, range)| range.unwrap()).collect();
     asked.sort_by_key(|range| range.start);
     assert_eq!(asked.len(), 6, "{asked:?}");
     for (number, range) in asked.iter().enumerate() {
@@ -357,8 +354,9 @@ async fn a_broken_reply_never_ends_cleanly_at_a_client() {
                     Some((200, length, came)) => {
                         assert_eq!(length, body.len(), "{context}");
                         assert!(came == body[..came.len()], "{context}: wrong bytes");
-                        // Each request that is cut behind its first unit brings one further.
-                        assert!(always || came.len() == length, "{context}: not resumed");
+                        // Of another version nothing may follow what was sent of this one.
+                        let other = matches!(fault, BodyFault::ETag(_));
+                        assert!(always || other || came.len() == length, "{context}: not resumed");
                     }
                     Some((status, length, came)) => {
                         assert!((500..600).contains(&status), "{context}: {status}");
@@ -399,7 +397,7 @@ async fn a_damaged_body_is_healed_from_the_bucket() {
                 Err(error) => Err(error),
             };
             if level == Level::Local {
-                assert!(whole.is_err() && part.is_err(), "{damage}");
+                assert!(whole.is_err(), "{damage}");
                 continue;
             }
             assert!(whole.unwrap() == body, "{damage}");
@@ -428,9 +426,13 @@ async fn what_is_fetched_is_there_after_a_restart() {
     let bucket = bucket();
     let body = pattern(200_000);
     let id = stored(&bucket, &body).await;
-    let (disk, journal) = (Arc::new(MemoryDisk::default()), Arc::new(MemoryJournal::default()));
+    let kept = || Steps::stop_before(u64::MAX, true);
+    let mut disk = Arc::new(MemoryDisk::with_steps(kept()));
+    let mut journal = Arc::new(MemoryJournal::with_steps(kept()));
     let counting = counted(&bucket);
-    let start = async || {
+    let mut start = async || {
+        disk = Arc::new(disk.after_power_cut(kept()));
+        journal = Arc::new(journal.after_power_cut(kept()));
         let mut env = Env::default();
         env.disk = Some(disk.clone());
         env.journal = Some(journal.clone());

@@ -130,7 +130,9 @@ async fn a_put_that_the_bucket_does_not_take_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_put_whose_answer_was_lost_is_found_in_the_bucket() {
     // After the lost answer, the bucket no longer lets us write: what was made stays made.
-    for then in [RemoteErrorKind::Unavailable, RemoteErrorKind::Forbidden, RemoteErrorKind::Throttled] {
+    for then in
+        [RemoteErrorKind::Unavailable, RemoteErrorKind::Forbidden, RemoteErrorKind::Throttled]
+    {
         let bucket = bucket();
         let puts = AtomicUsize::new(0);
         let faults = Faults::default()
@@ -239,8 +241,10 @@ async fn a_put_dropped_at_any_moment_is_made_or_not() {
             let there = stored_in(&*bucket, &id.to_string()).await.unwrap();
             assert_eq!(there, body, "{context}: the bucket has something else");
             if body == b"old" && len > 65_536 {
-                until(&context, async || node.stats().bodies.bytes_physical < physical + len as u64)
-                    .await;
+                until(&context, async || {
+                    node.stats().bodies.bytes_physical < physical + len as u64
+                })
+                .await;
             }
             if ended.is_some() {
                 assert_eq!(body, pattern(len));
@@ -314,8 +318,8 @@ async fn a_bucket_that_fails_is_503_and_one_that_refuses_is_502() {
         (RemoteErrorKind::Refused, 502, "remote-refused"),
     ];
     for (met, status, code) in cases {
-        let faults = Faults::default()
-            .before(move |call| (call.kind == CallKind::Put).then(|| failed(met)));
+        let faults =
+            Faults::default().before(move |call| (call.kind == CallKind::Put).then(|| failed(met)));
         let remote = Arc::new(FailingRemote::new(bucket(), faults));
         let node = Running::serve(node_before(remote, |_| {}).await, Ipv4Addr::LOCALHOST).await;
         let id = node.fresh_id();
@@ -336,7 +340,8 @@ async fn a_refused_upload_is_listed_and_can_be_retried_or_dropped() {
         let refused = call.kind == CallKind::Put && refusing.load(Ordering::SeqCst);
         refused.then(|| failed(RemoteErrorKind::Refused))
     });
-    let remote = Arc::new(CountingRemote::new(Arc::new(FailingRemote::new(bucket.clone(), faults))));
+    let remote =
+        Arc::new(CountingRemote::new(Arc::new(FailingRemote::new(bucket.clone(), faults))));
     let node = node_before(remote.clone(), |_| {}).await;
     let (retried, dropped) = (node.new_id(), node.new_id());
     let refused = async |count: u64| {
@@ -406,7 +411,7 @@ async fn refused_uploads_are_retried_and_dropped_over_http() {
     assert_eq!(node.ask(post("drop", &ids[1]).method("GET")).await.status, 405);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_waits_follows_the_object() {
     let bucket = bucket();
     let gate = Gate::shut(|call| call.kind == CallKind::Put);
@@ -446,7 +451,7 @@ async fn what_waits_follows_the_object() {
 }
 
 /// A delete that meets its object's upload on the way leaves nothing that a purge would not find.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_purge_waits_for_an_upload_under_way() {
     let bucket = bucket();
     let gate = Gate::shut(|call| call.kind == CallKind::Put);
@@ -587,7 +592,10 @@ impl World {
         }
     }
 
-    async fn start_before(&self, remote: Arc<dyn RemoteStore>) -> Result<Node, objstore_core::Error> {
+    async fn start_before(
+        &self,
+        remote: Arc<dyn RemoteStore>,
+    ) -> Result<Node, objstore_core::Error> {
         let mut env = Env::default();
         env.clock = Arc::new(support::TokioClock);
         env.disk = Some(self.disk.clone());
@@ -601,9 +609,8 @@ impl World {
     /// A node whose bucket hears nothing more of it once the world has stopped.
     async fn start(&self) -> Result<Node, objstore_core::Error> {
         let steps = self.steps.clone();
-        let faults = Faults::default().before(move |_| {
-            steps.stopped().then(|| failed(RemoteErrorKind::Unavailable))
-        });
+        let faults = Faults::default()
+            .before(move |_| steps.stopped().then(|| failed(RemoteErrorKind::Unavailable)));
         self.start_before(Arc::new(FailingRemote::new(self.bucket.clone(), faults))).await
     }
 }
@@ -622,7 +629,8 @@ enum Op {
 fn small_history() -> Vec<Op> {
     use Level::{Full, Local, Remote};
     use WriteMode::{Back, Through};
-    let body = |len: usize, fill: u8| (0..len).map(|i| fill ^ (i / 1000) as u8).collect::<Vec<u8>>();
+    let body =
+        |len: usize, fill: u8| (0..len).map(|i| fill ^ (i / 1000) as u8).collect::<Vec<u8>>();
     vec![
         Op::Put(0, body(100, 1), Remote, Through),
         Op::Put(1, body(70_000, 2), Remote, Back),
@@ -859,7 +867,8 @@ async fn a_kill_in_an_upload_in_parts_leaves_none_unfinished() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_in_an_upload_in_parts_leaves_none_unfinished() {
     let body = pattern(11 << 20);
-    for kind in [RemoteErrorKind::Unavailable, RemoteErrorKind::Forbidden, RemoteErrorKind::Refused] {
+    for kind in [RemoteErrorKind::Unavailable, RemoteErrorKind::Forbidden, RemoteErrorKind::Refused]
+    {
         for made in [false, true] {
             if made && kind != RemoteErrorKind::Unavailable {
                 continue;
@@ -914,10 +923,7 @@ async fn what_another_node_left_under_an_id_is_replaced() {
     node.put(b, "again", through()).await.unwrap();
     assert_eq!(stored_in(&*bucket, &b.to_string()).await.unwrap(), b"again");
     let foreign = RemoteAttributes::default();
-    bucket
-        .put(&b.to_string(), "foreign".into(), &foreign, RemoteCondition::None)
-        .await
-        .unwrap();
+    bucket.put(&b.to_string(), "foreign".into(), &foreign, RemoteCondition::None).await.unwrap();
     node.put(b, "third", back()).await.unwrap();
     settled(&node).await;
     assert_eq!(stored_in(&*bucket, &b.to_string()).await.unwrap(), b"third");

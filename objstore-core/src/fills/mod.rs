@@ -22,6 +22,7 @@ use objstore_client::types::ObjectId;
 use tokio::sync::Semaphore;
 
 pub(crate) use fill::Fill;
+pub(crate) use reader::FillReader;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};

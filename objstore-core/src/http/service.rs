@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use objstore_client::types::ObjectKey;
+use objstore_client::types::{ObjectId, ObjectKey};
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
@@ -193,14 +193,14 @@ impl PublicService {
             Route::Object(id) if head.method == Method::DELETE => {
                 delete::delete(node, request::id(id)?, head).await
             }
-            Route::Object(text) => get::get(node, &self.target(text, head)?, head).await,
+            Route::Object(text) => get::get(node, &self.target(text, head).await?, head).await,
             Route::Key(text) => self.key(&keys::key(text)?, head, body).await,
             Route::Keys => keys::list(node, shared.loopback, head).await,
             Route::Uploads => Ok(answer::json(&node.stats().uploads)),
             Route::RetryUpload(id) => uploads::retry(node, request::id(id)?).await,
             Route::DropUpload(id) => uploads::drop(node, request::id(id)?).await,
             Route::Put => put::put(node, head, body).await,
-            Route::Meta(id) => get::meta(node, request::id(id)?, head).await,
+            Route::Meta(id) => get::meta(node, self.reachable(request::id(id)?).await?, head).await,
             Route::Delete(id) => delete::delete(node, request::id(id)?, head).await,
             Route::Level(id) => level::level(node, request::id(id)?, head).await,
             Route::List => list::list(node, head).await,
@@ -218,18 +218,30 @@ impl PublicService {
 impl PublicService {
     /// What a path names: an object, or, as the original had it, a key of the bucket where the
     /// request says that it may be fetched.
-    fn target(&self, text: &str, head: &http::request::Parts) -> Result<Target, Error> {
+    async fn target(&self, text: &str, head: &http::request::Parts) -> Result<Target, Error> {
         let not_an_id = match request::id(text) {
-            Ok(id) => return Ok(Target::Id(id)),
+            Ok(id) => return Ok(Target::Id(self.reachable(id).await?)),
             Err(error) => error,
         };
         let Ok(key) = keys::key(text) else { return Err(not_an_id) };
         let node = &self.shared.node;
-        if !get::wants_fetch(head)? && !node.inner.has_key(key.as_str()) {
+        if !get::wants_fetch(head)? && !node.inner.has_key(key.as_str()).await? {
             return Err(not_an_id);
         }
         keys::check_reach(node, self.shared.loopback, key.as_str())?;
         Ok(Target::Key(key.as_str().into()))
+    }
+
+    /// Refuses the id of a key that this listener must not ask for: anybody can work it out.
+    async fn reachable(&self, id: ObjectId) -> Result<ObjectId, Error> {
+        let node = &self.shared.node;
+        if id.is_derived() && !self.shared.loopback {
+            let hot = node.inner.lookup(id, false).await?;
+            if let Some(key) = hot.as_ref().and_then(|hot| hot.entry.key.as_deref()) {
+                keys::check_reach(node, false, key)?;
+            }
+        }
+        Ok(id)
     }
 
     async fn key<B>(

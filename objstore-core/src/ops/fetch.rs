@@ -104,10 +104,6 @@ impl Seen {
         self.current.get(&id).is_some_and(|at| now.saturating_duration_since(at) < self.ttl)
     }
 
-    pub(super) fn is_known(&self, id: ObjectId) -> bool {
-        self.current.peek(&id).is_some()
-    }
-
     /// It was current at this moment, which may lie in the past.
     pub(super) fn is_current_at(&self, id: ObjectId, at: Instant) {
         self.absent.remove(&id);

@@ -10,7 +10,7 @@ use objstore_client::{Body, Error, ErrorKind};
 use crate::bodies::{FileReader, Layout, ReadError};
 use crate::cache::Hot;
 use crate::env::{self, DiskFile};
-use crate::fills::{Fill, FillError};
+use crate::fills::{Fill, FillError, FillReader, Fills, Origin};
 use crate::journal::Presence;
 use crate::node::{Inner, Node};
 use crate::ops::fetch::{Arrived, Found, Wanted, body_lost};
@@ -229,7 +229,16 @@ impl Inner {
         if first.len() as u64 == len {
             return Ok((first.into(), false));
         }
-        let rest = read_on(reader, Arc::clone(&self.counts), id);
+        let at = range.start + first.len() as u64;
+        let reading = Reading {
+            from: From::File(reader),
+            left: at..range.end,
+            origin: opened.hot.entry.origin(),
+            fills: Arc::clone(&self.fills),
+            counts: Arc::clone(&self.counts),
+            id,
+        };
+        let rest = reading.chunks();
         let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
         Ok((Body::from_stream(chunks, Some(len)), false))
     }
@@ -343,18 +352,54 @@ impl Broken {
     }
 }
 
-/// What is left of a reader's range, as a stream that ends at the first error.
-fn read_on(
-    reader: FileReader,
+/// What is left of a range of a body file. What turns out damaged on the way comes from the
+/// remote, where it is there too.
+struct Reading {
+    from: From,
+    left: Range<u64>,
+    origin: Option<Origin>,
+    fills: Arc<Fills>,
     counts: Arc<Counts>,
     id: ObjectId,
-) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-    futures_util::stream::try_unfold((reader, counts), move |(mut reader, counts)| async move {
-        match reader.next().await {
-            Ok(bytes) => Ok(bytes.map(|bytes| (bytes, (reader, counts)))),
-            Err(error) => Err(counts.read_error(id, error)),
+}
+
+enum From {
+    File(FileReader),
+    Fill(FillReader),
+}
+
+impl Reading {
+    /// A stream that ends at the first error.
+    fn chunks(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::try_unfold(self, |mut reading| async move {
+            Ok(reading.next().await?.map(|bytes| (bytes, reading)))
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let next = match &mut self.from {
+                From::Fill(reader) => {
+                    return reader.next().await.map_err(|e| Broken::of(e, self.id).into_error());
+                }
+                From::File(reader) => reader.next().await,
+            };
+            match next {
+                Ok(bytes) => {
+                    self.left.start += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                    return Ok(bytes);
+                }
+                Err(error) => {
+                    let error = self.counts.read_error(self.id, error);
+                    let corrupt = error.kind() == ErrorKind::Corrupt;
+                    let Some(origin) = self.origin.take().filter(|_| corrupt) else {
+                        return Err(error);
+                    };
+                    self.from = From::Fill(self.fills.open(origin).reader(self.left.clone()));
+                }
+            }
         }
-    })
+    }
 }
 
 fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {

@@ -210,9 +210,9 @@ impl Inner {
         ObjectId::derived(bits)
     }
 
-    /// Whether something was read under this key lately. Does not block.
-    pub(crate) fn has_key(&self, key: &str) -> bool {
-        self.seen.is_known(self.key_id(key))
+    /// Whether something of this key is here.
+    pub(crate) async fn has_key(&self, key: &str) -> Result<bool, Error> {
+        Ok(self.lookup(self.key_id(key), false).await?.is_some())
     }
 
     pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found, Error> {

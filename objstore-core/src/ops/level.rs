@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use objstore_client::Error;
 use objstore_client::options::WriteMode;
 use objstore_client::types::{Level, ObjectId, ObjectMeta};
+use objstore_client::{Error, ErrorKind};
 
 use super::put::check_user_meta;
 use crate::cache::Hot;
@@ -35,6 +35,12 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        if id.is_derived() {
+            return Err(Error::new(
+                ErrorKind::InvalidId,
+                "this id stands for a key of the bucket, where it is already",
+            ));
+        }
         // Before the version is looked up, so that none that comes in between is undone in the
         // remote.
         let _turn = inner.uploads.turn(id).await;

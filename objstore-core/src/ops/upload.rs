@@ -188,12 +188,30 @@ impl Inner {
         retry: &Retry,
     ) -> Result<String, NotStored> {
         let entropy = self.env.entropy.as_ref();
-        let upload = retry.call(entropy, || self.remote.begin(key, attributes)).await?;
+        let mut lost = Begun { inner: self, begun: None };
+        if version.hot.entry.record.id.to_string() == key {
+            // Noted before it is begun: the answer may be lost, or this node be stopped.
+            let any = BegunUpload { key: key.to_owned(), upload: String::new() };
+            self.commit(Change::Note(vec![any.begun()])).await?;
+            lost.begun = Some(any);
+        }
+        let mut tries = 0;
+        let begin = || {
+            tries += 1;
+            self.remote.begin(key, attributes)
+        };
+        let upload = retry.call(entropy, begin).await?;
         let mut begun =
             Begun { inner: self, begun: Some(BegunUpload { key: key.to_owned(), upload }) };
         let BegunUpload { upload, .. } = begun.get()?.clone();
         // Durable before the first part, so that no crash leaves it behind in the bucket.
-        self.commit(Change::Note(vec![begun.get()?.begun()])).await?;
+        let mut notes = vec![begun.get()?.begun()];
+        if tries == 1
+            && let Some(none) = lost.begun.take()
+        {
+            notes.push(none.ended());
+        }
+        self.commit(Change::Note(notes)).await?;
         let parts = self.put_parts(key, &upload, version, retry).await?;
         let size = version.hot.entry.meta.size;
         // A remote may take long to put many parts together.
@@ -262,18 +280,47 @@ impl Inner {
 
     /// Gives an upload in parts up, and forgets it once the remote has.
     pub(crate) async fn abort(&self, begun: BegunUpload, tries: u32) {
-        let call = || self.remote.abort(&begun.key, &begun.upload);
-        let aborted = Retry::ONCE.call(self.env.entropy.as_ref(), call).await;
+        let entropy = self.env.entropy.as_ref();
+        let aborted = if begun.upload.is_empty() {
+            self.abort_all(&begun.key).await
+        } else {
+            let call = || self.remote.abort(&begun.key, &begun.upload);
+            Retry::ONCE.call(entropy, call).await
+        };
         let over = match aborted {
             Ok(()) => true,
             // It will not be there later either.
             Err(error) => {
-                !error.kind().is_retryable() && error.kind() != RemoteErrorKind::Forbidden
+                let may_be_let = error.kind() == RemoteErrorKind::Forbidden;
+                !error.kind().is_retryable() && !may_be_let
             }
         };
         if !over || self.commit(Change::Note(vec![begun.ended()])).await.is_err() {
             self.uploads.abort_later(begun, tries + 1, self.env.clock.monotonic());
         }
+    }
+}
+
+impl Inner {
+    /// Gives up every upload in parts that was begun for an object of ours, when the name of one
+    /// may have been lost.
+    async fn abort_all(&self, key: &str) -> Result<(), RemoteError> {
+        let Ok(id) = key.parse::<ObjectId>() else { return Ok(()) };
+        // None is under way here then.
+        let _turn = self.uploads.turn(id).await;
+        let entropy = self.env.entropy.as_ref();
+        let begun = match Retry::ONCE.call(entropy, || self.remote.uploads(key)).await {
+            // Not everybody may list them.
+            Err(error) if error.kind() == RemoteErrorKind::Forbidden => {
+                tracing::warn!(%error, %id, "an unfinished upload may be left in the bucket");
+                return Ok(());
+            }
+            begun => begun?,
+        };
+        for begun in begun.iter().filter(|begun| begun.key == key) {
+            Retry::ONCE.call(entropy, || self.remote.abort(key, &begun.upload)).await?;
+        }
+        Ok(())
     }
 }
 

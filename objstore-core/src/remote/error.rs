@@ -79,7 +79,14 @@ impl fmt::Display for RemoteErrorKind {
 impl RemoteError {
     /// An error of this kind; the message is one line and holds no secret.
     pub fn new(kind: RemoteErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, size: None, after_unknown: false, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            size: None,
+            after_unknown: false,
+            source: None,
+        }
     }
 
     /// With what was met below.

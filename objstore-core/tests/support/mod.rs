@@ -124,10 +124,7 @@ pub async fn memory_node(change: impl FnOnce(&mut Settings)) -> Node {
 }
 
 /// A node in memory before this bucket, on the clock of tokio.
-pub async fn node_before(
-    remote: Arc<dyn RemoteStore>,
-    change: impl FnOnce(&mut Settings),
-) -> Node {
+pub async fn node_before(remote: Arc<dyn RemoteStore>, change: impl FnOnce(&mut Settings)) -> Node {
     let mut settings = Settings::default();
     change(&mut settings);
     let mut env = Env::default();
