@@ -16,7 +16,7 @@ use crate::journal::{
 };
 use crate::node::{Inner, Node, Threads};
 use crate::ops::{Counts, IdSource, Seen};
-use crate::remote::{DirStore, MemoryRemote, RemoteStore, S3Settings, Uploads};
+use crate::remote::{DirStore, MemoryRemote, RemoteStore, S3Settings, Uploads, Watched};
 use crate::reserve::Reserve;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, configuration};
@@ -175,6 +175,8 @@ fn open(
         Places::on_disk(&settings, &env, new_node_id, remote)?
     };
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
+    let (remote, reach) = Watched::new(remote);
+    let remote: Arc<dyn RemoteStore> = Arc::new(remote);
 
     let counters = Writer::load_counters(store.as_ref()).map_err(damaged)?;
     let (janitor, waiting) = Janitor::new();
@@ -275,6 +277,7 @@ fn open(
         usage,
         shared,
         remote,
+        reach,
         threads,
         dirs: Mutex::new(dirs),
     }))

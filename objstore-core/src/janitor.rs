@@ -120,6 +120,12 @@ impl Janitor {
 
     /// Works until stopped.
     pub(crate) fn run(&self, waiting: Waiting, rooms: &Rooms) {
+        // How much the caches of the last run take is nowhere written down.
+        if rooms.usage.max().is_some()
+            && let Ok(bytes) = rooms.disk.physical_bytes()
+        {
+            rooms.usage.found_on_disk(bytes);
+        }
         let mut next = None;
         let mut tick = Duration::ZERO;
         let mut looked = rooms.clock.monotonic();
@@ -177,11 +183,15 @@ impl Janitor {
             }
         }
         let versions: Vec<_> = garbage.iter().map(|file| (file.id, file.stamp)).collect();
+        // Of those whose size no record has, caches mostly.
+        let uncounted = garbage.iter().filter(|file| file.physical == 0);
+        let uncounted: u64 = uncounted.map(|file| rooms.files.physical(file.id, file.stamp)).sum();
         match rooms.files.remove(&versions) {
             Ok(()) => {
                 let mut removed =
                     self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner);
                 removed.extend(versions);
+                rooms.usage.filled_removed(uncounted);
                 rooms.usage.garbage_removed(garbage.iter().map(|file| file.physical).sum());
             }
             error => warn_on_error(error),

@@ -18,7 +18,7 @@ use crate::journal::{
     Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
 };
 use crate::ops::{Counts, IdSource, Seen};
-use crate::remote::{RemoteStore, Uploads};
+use crate::remote::{Reach, RemoteStore, Uploads};
 use crate::settings::Settings;
 use crate::state_dir::StateDir;
 use crate::usage::Usage;
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) usage: Arc<Usage>,
     pub(crate) shared: Arc<WriterShared>,
     pub(crate) remote: Arc<dyn RemoteStore>,
+    pub(crate) reach: Arc<Reach>,
     pub(crate) fills: Arc<Fills>,
     pub(crate) seen: Seen,
     /// What is yet to be done in the remote.

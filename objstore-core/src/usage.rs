@@ -180,15 +180,22 @@ impl Usage {
         self.files_growth.fetch_sub(seen, Ordering::Relaxed);
     }
 
-    /// A running fill stored so many bytes.
+    /// A fill stored so many bytes.
     pub(crate) fn filled_grew(&self, bytes: u64) {
         self.filled.fetch_add(bytes, Ordering::Relaxed);
         self.files_grew(bytes);
     }
 
-    /// A fill that stored so many bytes runs no more.
-    pub(crate) fn filled_ended(&self, bytes: u64) {
-        self.filled.fetch_sub(bytes, Ordering::Relaxed);
+    /// A file whose bytes were never counted with the others is gone.
+    pub(crate) fn filled_removed(&self, bytes: u64) {
+        let less = |filled: u64| Some(filled.saturating_sub(bytes));
+        let _ = self.filled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Body files were found to take so many bytes in all, those of records among them.
+    pub(crate) fn found_on_disk(&self, bytes: u64) {
+        let cached = bytes.saturating_sub(self.files.load(Ordering::Relaxed));
+        self.filled.store(cached, Ordering::Relaxed);
     }
 
     pub(crate) fn set_files(&self, bytes: u64) {

@@ -450,3 +450,40 @@ async fn what_is_fetched_is_there_after_a_restart() {
     let error = node.get(id, GetOptions::default().fetch()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deleted);
 }
+
+/// What is brought from the bucket takes disk that the quota counts, after a restart too, and gives
+/// it back when the object goes.
+#[tokio::test]
+async fn what_was_fetched_counts_against_the_quota_until_it_goes() {
+    let bucket = bucket();
+    let id = stored(&bucket, &pattern(8 * MIB)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let start = || async {
+        let settings = {
+            let mut settings = objstore_core::Settings::default();
+            settings.state_dir = dir.path().join("state");
+            settings.files_dir = dir.path().join("files");
+            settings.max_bytes = Some(objstore_core::Settings::MIN_MAX_BYTES);
+            settings
+        };
+        Node::builder().settings(settings).remote(bucket.clone()).start().await.unwrap()
+    };
+    let used = |node: &Node| node.stats().bodies.bytes_physical;
+    let fetched = 8 * MIB as u64;
+
+    let node = start().await;
+    let before = used(&node);
+    let object = node.get(id, GetOptions::default().fetch()).await.unwrap();
+    assert_eq!(object.body.collect(9 * MIB).await.unwrap().len(), 8 * MIB);
+    support::until("what was fetched is counted", || async { used(&node) >= before + fetched })
+        .await;
+    node.shutdown().await.unwrap();
+    drop(node);
+
+    let node = start().await;
+    support::until("it is counted after a restart", || async { used(&node) >= before + fetched })
+        .await;
+    node.delete(id, DeleteOptions::default()).await.unwrap();
+    support::until("its space came back", || async { used(&node) < before + fetched / 2 }).await;
+    node.shutdown().await.unwrap();
+}

@@ -141,6 +141,12 @@ impl FileStore {
         }
     }
 
+    /// Bytes of disk that the file of a version takes; 0 when there is none. Blocks.
+    pub(crate) fn physical(&self, id: ObjectId, stamp: Stamp) -> u64 {
+        let file = self.disk.open(&layout::path(id, stamp));
+        file.and_then(|file| file.physical_bytes()).unwrap_or(0)
+    }
+
     /// Removes the files of versions that nothing refers to any more, durably. Readers that have
     /// one open keep it. Blocks.
     pub(crate) fn remove(&self, versions: &[(ObjectId, Stamp)]) -> io::Result<()> {

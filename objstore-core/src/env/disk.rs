@@ -63,6 +63,12 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system says.
     fn space(&self) -> io::Result<DiskSpace>;
+
+    /// Bytes that all files below take on the disk. Looks at each of them.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn physical_bytes(&self) -> io::Result<u64>;
 }
 
 /// Bytes of a file system.

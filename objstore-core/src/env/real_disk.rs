@@ -151,6 +151,31 @@ impl Disk for DirectoryDisk {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }
+
+    fn physical_bytes(&self) -> io::Result<u64> {
+        let mut total = 0u64;
+        let mut dirs = vec![self.root.try_clone()?];
+        while let Some(dir) = dirs.pop() {
+            for entry in rustix::fs::Dir::read_from(dir.as_fd())? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                // What vanishes meanwhile counts for nothing.
+                let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                    continue;
+                };
+                total = total.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512);
+                if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
+                    && let Ok(below) = rustix::fs::openat(&dir, name, DIRECTORY, Mode::empty())
+                {
+                    dirs.push(below);
+                }
+            }
+        }
+        Ok(total)
+    }
 }
 
 /// The most parts that pwritev(2) takes.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -29,7 +29,6 @@ pub(crate) struct Fill {
     unverified: AtomicBool,
     /// The last units could not be stored for want of room.
     no_room: AtomicBool,
-    stored_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +77,6 @@ impl Fill {
             state: Mutex::default(),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
-            stored_bytes: AtomicU64::new(0),
         }
     }
 
@@ -350,7 +348,6 @@ impl Fill {
         }
         drop(state);
         self.parts().usage.filled_grew(bytes);
-        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
         count(&self.counts().stored_bytes, bytes);
     }
 
@@ -413,6 +410,8 @@ impl Fill {
         for unit in 0..self.layout.units() {
             self.parts().tier.forget_unit(id, stamp, unit);
         }
+        let physical = self.parts().files.physical(id, stamp);
+        self.parts().usage.filled_removed(physical);
         if let Err(error) = self.parts().files.remove(&[(id, stamp)]) {
             tracing::warn!(%error, "a body that is not wanted any more could not be removed");
         }
@@ -424,7 +423,6 @@ impl Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         self.fills.forget(self);
-        self.parts().usage.filled_ended(self.stored_bytes.load(Ordering::Relaxed));
     }
 }
 

@@ -7,7 +7,11 @@ use crate::node::Node;
 /// `GET /readyz`.
 pub(super) fn ready(node: &Node) -> Response<Body> {
     if node.is_ready() {
-        return answer::text("ready\n");
+        // What is here is served all the same, so that a load balancer has no reason to look away.
+        return answer::text(match node.inner.reach.error() {
+            None => "ready\n",
+            Some(_) => "ready, degraded: the bucket does not answer\n",
+        });
     }
     let (kind, why) = if node.inner.is_draining() {
         (ErrorKind::Stopping, "this node is about to stop")

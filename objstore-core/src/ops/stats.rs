@@ -100,6 +100,8 @@ impl Node {
         stats.cache = inner.tier.stats();
         stats.requests = inner.counts.stats();
         stats.remote.identity = inner.remote.identity();
+        stats.remote.last_error = inner.reach.error();
+        stats.remote.reachable = stats.remote.last_error.is_none();
         stats.remote.uploads = inner.counts.uploads.load(Ordering::Relaxed);
         stats.remote.bytes_up = inner.counts.bytes_up.load(Ordering::Relaxed);
         let fills = inner.fills.stats();

@@ -16,6 +16,7 @@ mod s3;
 mod s3_settings;
 mod store;
 mod uploads;
+mod watched;
 
 pub use dir::DirStore;
 pub use error::{RemoteError, RemoteErrorKind};
@@ -30,3 +31,4 @@ pub use store::{
     RemoteStore, RemoteUpload,
 };
 pub(crate) use uploads::{Doubt, Staged, Task, Uploads};
+pub(crate) use watched::{Reach, Watched};

@@ -160,6 +160,11 @@ impl Disk for MemoryDisk {
     fn space(&self) -> io::Result<DiskSpace> {
         Ok(DiskSpace { total: u64::MAX, free: u64::MAX })
     }
+
+    fn physical_bytes(&self) -> io::Result<u64> {
+        let names = lock(&self.names);
+        Ok(names.live.values().map(|node| lock(&node.bytes).live.len() as u64).sum())
+    }
 }
 
 impl DiskFile for Node {
