@@ -16,7 +16,6 @@
 )]
 
 #[path = "../tests/support/s3_server.rs"]
-#[allow(dead_code, unreachable_pub)]
 mod s3_server;
 
 use std::path::Path;
