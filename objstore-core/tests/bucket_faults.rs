@@ -42,13 +42,15 @@ struct Bucket {
     proxy: Proxy,
 }
 
-/// What is random is a multiple of every longest pause, so that no pause is left to wait for.
-#[derive(Debug, Default)]
-struct NoPauses(AtomicU64);
+/// What is random is a multiple of every longest pause, so that no pause is left to wait for. No two
+/// nodes of this process see the same, or they would make the same ids.
+#[derive(Debug)]
+struct NoPauses;
 
 impl Entropy for NoPauses {
     fn random(&self) -> u128 {
-        let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        static DRAWN: AtomicU64 = AtomicU64::new(0);
+        let number = DRAWN.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         u128::from(number) * (15_000_000_000 << 26)
     }
 }
@@ -121,7 +123,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 fn env() -> Env {
     let mut env = Env::default();
     env.clock = Arc::new(TokioClock);
-    env.entropy = Arc::new(NoPauses::default());
+    env.entropy = Arc::new(NoPauses);
     env
 }
 
