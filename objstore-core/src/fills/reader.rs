@@ -81,6 +81,8 @@ impl FillReader {
     async fn unit(&mut self, unit: u64) -> Result<Bytes, FillError> {
         let last = self.range.end.div_ceil(UNIT as u64);
         let (id, stamp) = self.fill.origin().version();
+        // What is still in memory of a version that is no more is not handed out.
+        self.fill.check()?;
         self.plan(unit, last).await?;
         loop {
             if let Some(bytes) = self.fetches.iter().find_map(|fetch| fetch.held(unit)) {
