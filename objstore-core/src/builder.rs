@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
+use crate::cluster::{Cluster, TcpNetwork};
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
 use crate::janitor::{Janitor, Rooms};
@@ -136,7 +137,9 @@ impl Builder {
         };
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
-        Ok(Node::run(env::run(blocking.as_ref(), opening).await??))
+        let inner = env::run(blocking.as_ref(), opening).await??;
+        inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
+        Ok(Node::run(inner))
     }
 }
 
@@ -255,6 +258,7 @@ fn open(
     // Before its thread runs, so that nobody sees an empty node.
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
+    let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
 
     Ok(Arc::new(Inner {
@@ -266,6 +270,7 @@ fn open(
         buffers,
         fills,
         seen: Seen::new(settings.key_ttl_ms),
+        cluster: Cluster::new(network, node_id, boot, &settings.cluster),
         phase: AtomicU8::default(),
         settings,
         env,

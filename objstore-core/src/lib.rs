@@ -48,6 +48,7 @@ mod background;
 mod bodies;
 mod builder;
 mod cache;
+mod cluster;
 mod digest;
 pub mod env;
 mod fills;
@@ -65,9 +66,11 @@ pub mod testing;
 mod usage;
 
 pub use builder::Builder;
-pub use http::{PublicService, Server};
+pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;
 pub use objstore_client::{Body, Error, ErrorKind, options, types, wire};
 pub use ops::Object;
-pub use settings::{FetchPolicy, FillSettings, HttpSettings, Settings, UploadSettings};
+pub use settings::{
+    ClusterSettings, FetchPolicy, FillSettings, HttpSettings, Settings, UploadSettings,
+};

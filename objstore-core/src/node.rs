@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use objstore_client::types::PeerInfo;
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
@@ -10,6 +11,7 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
+use crate::cluster::{self, Cluster};
 use crate::env::{self, Env};
 use crate::fills::Fills;
 use crate::http::{PublicService, Server};
@@ -57,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) counts: Arc<Counts>,
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
+    pub(crate) cluster: Cluster,
     pub(crate) phase: AtomicU8,
     pub(crate) threads: Threads,
     /// Unlocked last.
@@ -76,8 +79,11 @@ impl Node {
     pub(crate) fn run(inner: Arc<Inner>) -> Self {
         let (node, uploads) = (Arc::downgrade(&inner), Arc::clone(&inner.uploads));
         let task = background::run(node, uploads, Arc::clone(&inner.env.clock));
-        let background = tokio::spawn(task).abort_handle();
-        Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), background }), inner }
+        let tasks = [
+            tokio::spawn(task).abort_handle(),
+            tokio::spawn(cluster::run(Arc::downgrade(&inner))).abort_handle(),
+        ];
+        Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), tasks }), inner }
     }
 
     /// This node's id: made once and kept in its state directory.
@@ -99,7 +105,21 @@ impl Node {
     /// # Errors
     /// [`ErrorKind::Configuration`] when the listener has no address.
     pub fn serve_public(&self, listener: tokio::net::TcpListener) -> Result<Server, Error> {
-        Server::start(listener, self.public_service())
+        let server = Server::start(listener, self.public_service())?;
+        self.inner.cluster.serves(server.local_addr());
+        Ok(server)
+    }
+
+    /// What is known of the other nodes of the cluster, in order of their ids. Does not block.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.inner.cluster.infos()
+    }
+
+    /// Where other nodes reach this one, `host:port`; none when it has no part in a cluster.
+    #[must_use]
+    pub fn private_addr(&self) -> Option<String> {
+        self.inner.cluster.addr()
     }
 
     /// Says that this node is about to stop: [`is_ready`](Self::is_ready) and `/readyz` turn at
@@ -127,7 +147,7 @@ impl Node {
     pub async fn shutdown(&self) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         inner.phase.store(STOPPED, Ordering::Release);
-        self.handle.background.abort();
+        self.handle.stop_tasks();
         inner.fills.stop(&inner.stopping());
         inner.threads.tell();
         env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.threads.join()).await
@@ -162,12 +182,21 @@ impl Drop for Inner {
 /// What all clones of a [`Node`] share, and nobody else has.
 struct Handle {
     inner: Arc<Inner>,
-    background: tokio::task::AbortHandle,
+    tasks: [tokio::task::AbortHandle; 2],
+}
+
+impl Handle {
+    fn stop_tasks(&self) {
+        self.inner.cluster.stop();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.background.abort();
+        self.stop_tasks();
         // An upload that is being stopped may hold on to the rest for a moment.
         self.inner.phase.store(STOPPED, Ordering::Release);
         self.inner.fills.stop(&self.inner.stopping());

@@ -47,6 +47,8 @@ pub struct Settings {
     pub fill: FillSettings,
     /// The public HTTP service.
     pub http: HttpSettings,
+    /// The other nodes.
+    pub cluster: ClusterSettings,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Default for Settings {
             uploads: UploadSettings::default(),
             fill: FillSettings::default(),
             http: HttpSettings::default(),
+            cluster: ClusterSettings::default(),
         }
     }
 }
@@ -209,6 +212,33 @@ impl Default for HttpSettings {
             idle_timeout_ms: 120_000,
             allow_hosts: Vec::new(),
             serve_active_content: false,
+        }
+    }
+}
+
+/// How a node finds the others and speaks with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ClusterSettings {
+    /// Where this node listens for others, `host:port`. Default none: it has no part in a cluster.
+    pub private_addr: Option<String>,
+    /// Where others reach it, `host:port`, when that is not where it listens. Default none.
+    pub advertise_addr: Option<String>,
+    /// Nodes to find the others through, `host` or `host:port`; port 11999 unless given. Default
+    /// none.
+    pub nodes: Vec<String>,
+    /// The name of the cluster; nodes of another are refused. Default `default`.
+    pub tag: String,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            private_addr: None,
+            advertise_addr: None,
+            nodes: Vec::new(),
+            tag: "default".to_owned(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod key;
 mod level;
 mod meta;
 mod name;
+mod peer;
 mod stats;
 mod user_meta;
 
@@ -15,6 +16,7 @@ pub use key::{KeyEntry, KeyPage, ObjectKey};
 pub use level::Level;
 pub use meta::ObjectMeta;
 pub use name::ObjectName;
+pub use peer::{PeerInfo, PeerState};
 pub use stats::{
     BodyStats, CacheStats, DiskStats, JournalStats, RemoteStats, RequestStats, Stats,
     UploadFailure, UploadStats,

@@ -5,6 +5,7 @@ mod blocking;
 mod clock;
 mod disk;
 mod entropy;
+mod network;
 mod real_disk;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(crate) use blocking::{run, start};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace};
 pub use entropy::{Entropy, OsEntropy};
+pub use network::{Listening, Network, NetworkFuture};
 pub use real_disk::DirectoryDisk;
 pub(crate) use real_disk::{directory_bytes, file_bytes, make_private_dir, sync_directory};
 
@@ -35,6 +37,8 @@ pub struct Env {
     /// Holds records and small bodies; none for a fjall database in the state directory of the
     /// settings.
     pub journal: Option<Arc<dyn JournalStore>>,
+    /// Carries what nodes tell each other; none for TCP.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Default for Env {
@@ -45,6 +49,7 @@ impl Default for Env {
             blocking: Arc::new(TokioBlocking::default()),
             disk: None,
             journal: None,
+            network: None,
         }
     }
 }

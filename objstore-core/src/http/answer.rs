@@ -33,7 +33,7 @@ pub(super) fn text(text: impl Into<String>) -> Response<Body> {
 }
 
 /// 200 with JSON on one line, never kept by a cache.
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Response<Body> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Response<Body> {
     // Types of ours, all of which serialise.
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
     bytes.push(b'\n');

@@ -1,4 +1,5 @@
-//! The public HTTP API: a service for any hyper or tower server, and a server of our own.
+//! The HTTP APIs: the public one as a service for any hyper or tower server, and a server of our
+//! own; the private one as a service for a network.
 
 mod answer;
 mod delete;
@@ -11,6 +12,7 @@ mod level;
 mod list;
 mod metrics;
 mod pace;
+mod private;
 mod put;
 mod query;
 mod ranges;
@@ -22,5 +24,9 @@ mod status;
 mod tap;
 mod uploads;
 
+pub(crate) use private::Caller;
+pub use private::{PrivateService, Sender};
 pub use server::Server;
 pub use service::PublicService;
+
+pub(crate) use answer::json as private_json;

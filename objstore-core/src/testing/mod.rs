@@ -3,12 +3,14 @@
 //! a part has to pass to stand in for another.
 
 mod memory_disk;
+mod memory_network;
 mod remote_adapters;
 mod remote_call;
 mod remote_suite;
 mod steps;
 
 pub use memory_disk::MemoryDisk;
+pub use memory_network::MemoryNetwork;
 pub use remote_adapters::{
     BodyFault, CountingRemote, Counts, Delays, FailingRemote, Faults, SlowRemote,
 };

@@ -1,0 +1,73 @@
+//! The private API, which nodes speak among themselves. Descriptions of nodes are JSON, so that a
+//! field that is not known yet is passed over; records travel as the bytes that are stored.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the private protocol that this program speaks. A node talks to those of one
+/// version before and after too.
+pub const PROTOCOL: u32 = 1;
+
+/// Paths of the private API. Those ending in `/` take an id behind them.
+pub mod routes {
+    /// `POST`: two nodes tell each other who they are; [`Hello`](super::Hello) both ways.
+    pub const HELLO: &str = "/private/v1/hello";
+    /// `GET`: the node's id as text.
+    pub const PING: &str = "/private/v1/ping";
+    /// `GET`: the members of the cluster, [`PeerInfo`](crate::types::PeerInfo)s as JSON.
+    pub const NODES: &str = "/private/v1/nodes";
+    /// `POST`: a packet of the membership protocol.
+    pub const GOSSIP: &str = "/private/v1/gossip";
+    /// `POST`: records that have just changed.
+    pub const ANNOUNCE: &str = "/private/v1/announce";
+    /// `POST`: one step of the comparison of two journals.
+    pub const SYNC: &str = "/private/v1/sync";
+    /// `GET`: units of a body.
+    pub const GET: &str = "/private/v1/get/";
+    /// `POST`: asks a node to hold a copy of a version.
+    pub const PUT: &str = "/private/v1/put";
+    /// `POST`: deletes an object.
+    pub const DELETE: &str = "/private/v1/delete/";
+    /// `POST`: a message from one application to those on all other nodes.
+    pub const MESSAGE: &str = "/private/v1/message";
+}
+
+/// Header fields of the private API, in lower case as HTTP libraries want them.
+pub mod headers {
+    /// Who asks: a node's id.
+    pub const NODE: &str = "x-objstore-node";
+    /// Who is asked: a node's id, where the asker knows it.
+    pub const TO: &str = "x-objstore-to";
+    /// The cluster's tag.
+    pub const TAG: &str = "x-objstore-tag";
+    /// [`PROTOCOL`](super::PROTOCOL) of the asker.
+    pub const PROTOCOL: &str = "x-objstore-protocol";
+    /// The stamp of the version that is meant, in hexadecimal.
+    pub const STAMP: &str = "x-objstore-stamp";
+}
+
+/// Who a node is: what two nodes tell each other before anything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Hello {
+    /// The protocol it speaks.
+    pub protocol: u32,
+    /// The cluster it belongs to.
+    pub tag: String,
+    /// Its id, as a ULID.
+    pub node: String,
+    /// A random number drawn at its start: two processes with one id differ in it.
+    pub boot: u32,
+    /// Which remote is behind it.
+    pub remote: String,
+    /// Whether that remote is a directory of its own, which no other node can reach.
+    pub remote_is_private: bool,
+    /// Where other nodes reach its private API, `host:port`.
+    pub addr: String,
+    /// Where clients reach its public API, `host:port`; empty when it has none.
+    pub public_addr: String,
+    /// The version of its program.
+    pub version: String,
+    /// Its clock, in nanoseconds since the Unix epoch.
+    pub now: u64,
+}
