@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, TcpNetwork};
+use crate::cluster::{Cluster, News, TcpNetwork};
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
 use crate::janitor::{Janitor, Rooms};
@@ -191,6 +191,11 @@ fn open(
     if cleaned > 0 {
         tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
     }
+    let horizon = journal::Horizon::load(store.as_ref()).map_err(damaged)?;
+    let todo = Arc::new(journal::Todo::load(store.as_ref()).map_err(damaged)?);
+    let news = Arc::new(News::default());
+    let has_part = settings.cluster.private_addr.is_some();
+    let digest = Arc::new(journal::Digest::new(&settings.cluster.tag, has_part));
     let intents = Intents::load(store.as_ref()).map_err(damaged)?;
     let uploads = Arc::new(Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic()));
 
@@ -212,6 +217,7 @@ fn open(
     let stamps =
         Arc::new(StampSource::new(Arc::clone(&env.clock), node_id, boot, counters.highest_time));
     let shared = Arc::<journal::WriterShared>::default();
+    shared.show_horizon(horizon);
     let live_inline = Arc::new(AtomicU64::new(counters.inline_bytes));
 
     let buffers = Arc::<Buffers>::default();
@@ -241,6 +247,10 @@ fn open(
         mark,
         reserve: reserve.clone(),
         uploads: Arc::clone(&uploads),
+        digest: Arc::clone(&digest),
+        news: Arc::clone(&news),
+        todo: Arc::clone(&todo),
+        horizon,
         broken: None,
     };
     let rooms = Rooms {
@@ -270,7 +280,9 @@ fn open(
         buffers,
         fills,
         seen: Seen::new(settings.key_ttl_ms),
-        cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        cluster: Cluster::new(network, node_id, boot, &settings.cluster, news),
+        digest,
+        todo,
         phase: AtomicU8::default(),
         settings,
         env,

@@ -17,7 +17,7 @@ use crate::fills::Fills;
 use crate::http::{PublicService, Server};
 use crate::janitor::{Janitor, Rooms, Waiting};
 use crate::journal::{
-    Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
+    Change, Committed, Digest, JournalStore, NodeId, Queue, StampSource, Todo, Writer, WriterHandle, WriterShared,
 };
 use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{Reach, RemoteStore, Uploads};
@@ -60,6 +60,10 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    /// What journals are compared by.
+    pub(crate) digest: Arc<Digest>,
+    /// What is to be done about bodies of versions that came from other nodes.
+    pub(crate) todo: Arc<Todo>,
     pub(crate) phase: AtomicU8,
     pub(crate) threads: Threads,
     /// Unlocked last.

@@ -2,8 +2,11 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod announce;
+mod frames;
 mod hello;
 mod join;
+mod parked;
 mod peers;
 mod tcp;
 
@@ -12,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
+pub(crate) use announce::{Changed, News};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
 
@@ -32,6 +36,8 @@ pub(crate) struct Cluster {
     advertised: Mutex<String>,
     /// Where clients reach it; empty until it serves.
     public_addr: Mutex<String>,
+    pub(crate) news: Arc<News>,
+    parked: parked::Parked,
 }
 
 impl Cluster {
@@ -40,6 +46,7 @@ impl Cluster {
         me: NodeId,
         boot: u32,
         settings: &ClusterSettings,
+        news: Arc<News>,
     ) -> Self {
         Self {
             peers: Peers::new(network, me, settings.tag.clone()),
@@ -47,6 +54,8 @@ impl Cluster {
             listening: Mutex::default(),
             advertised: Mutex::default(),
             public_addr: Mutex::default(),
+            news,
+            parked: parked::Parked::default(),
         }
     }
 
@@ -107,5 +116,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    join::run(&node).await;
+    tokio::join!(join::run(&node), announce::run(&node));
 }

@@ -65,6 +65,7 @@ async fn dispatch(
     let frame = || async { body.collect(FRAME_MAX).await };
     match (path, &head.method) {
         (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
+        (routes::ANNOUNCE, &Method::POST) => inner.answer_announce(caller, frame().await?).await,
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
         _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
