@@ -11,7 +11,7 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Exchange};
 use crate::env::{self, Env};
 use crate::fills::Fills;
 use crate::http::{PublicService, Server};
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    pub(crate) exchange: Exchange,
     pub(crate) phase: AtomicU8,
     pub(crate) threads: Threads,
     /// Unlocked last.
