@@ -17,7 +17,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -107,7 +107,7 @@ pub(crate) struct Fills {
     /// takes what is free, so it never stands in front of a reader.
     budget: Arc<Semaphore>,
     counts: FillCounts,
-    running: Mutex<HashMap<(ObjectId, Stamp), Weak<Fill>>>,
+    running: Mutex<BTreeMap<(ObjectId, Stamp), Weak<Fill>>>,
     /// The other nodes, once there can be some.
     others: OnceLock<Box<dyn Others>>,
 }
