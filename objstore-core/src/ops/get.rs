@@ -91,13 +91,14 @@ impl Inner {
     ) -> Result<(Object, Opened), Error> {
         let mut changed = 0;
         for _ in 0..TRIES {
-            let Found { hot, arrived } = self.find_live(target, look).await?;
+            let Found { hot, arrived, turn } = self.find_live(target, look).await?;
             let range = plan(&hot.entry.meta)?;
             let opened = match self.pin(hot, arrived).await {
                 Ok(opened) => opened,
                 Err(Missed::Replaced) => continue,
                 Err(Missed::Failed(error)) => return Err(error),
             };
+            drop(turn);
             let (body, took) = match self.start(&opened, range.clone()).await {
                 Ok(started) => started,
                 // The remote has another version by now, of which nothing was read yet.
