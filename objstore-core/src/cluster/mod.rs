@@ -3,12 +3,17 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod announce;
+mod bodies;
 mod frames;
 mod hello;
 mod join;
+mod locate;
+mod owner;
 mod parked;
 mod peers;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,6 +21,7 @@ use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
 pub(crate) use announce::{Changed, News};
+pub(crate) use locate::{Exchange, Locator};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
 

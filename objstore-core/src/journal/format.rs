@@ -95,7 +95,8 @@ pub(crate) fn decode_foreign(bytes: &[u8]) -> Result<Record, StoreError> {
         };
         let too_many = live.user_meta.iter().count() > UserMeta::MAX_PAIRS;
         let fields = [&live.content_type, &live.content_encoding, &live.remote_etag];
-        let is_field = |text: &String| text.len() <= FIELD_MAX && !text.chars().any(char::is_control);
+        let is_field =
+            |text: &String| text.len() <= FIELD_MAX && !text.chars().any(char::is_control);
         if live.user_meta.byte_len() > meta_max || too_many {
             return refused("a record has more user metadata than a put may give");
         }

@@ -143,11 +143,7 @@ impl Writer {
     }
 
     /// Moves the horizon, and collects some of the tombstones before it.
-    pub(super) fn collect(
-        &mut self,
-        horizon: Horizon,
-        group: &mut Group,
-    ) -> Result<Judged, Stop> {
+    pub(super) fn collect(&mut self, horizon: Horizon, group: &mut Group) -> Result<Judged, Stop> {
         let moved = Horizon {
             covered: horizon.covered.max(self.horizon.covered),
             collected: horizon.collected.max(self.horizon.collected),

@@ -5,6 +5,7 @@ mod counters;
 mod digest;
 mod fjall_store;
 mod format;
+mod identity;
 mod intents;
 mod manifest;
 mod mark;
@@ -23,13 +24,14 @@ pub use memory_store::MemoryJournal;
 pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
-pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
+pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
 pub(crate) use digest::{DEPTH, Digest, FANOUT, LEAVES};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode_entry, decode_foreign, decode_record, encode_record, garbage_prefix, garbage_version,
-    load_entry,
+    body_key, decode_entry, decode_foreign, decode_record, encode_record, garbage_prefix,
+    garbage_version, load_entry,
 };
+pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use past::{Agreed, Horizon, gone_for_good, load_gone};

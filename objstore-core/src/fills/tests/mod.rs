@@ -104,10 +104,11 @@ impl Stage {
         let id: objstore_client::types::ObjectId = "01KB0000000000000000000000".parse().unwrap();
         Origin {
             key: "key".to_owned(),
-            etag: "one".to_owned(),
+            etag: Some("one".to_owned()),
             size: live.size,
             record: Record::new(id, stamp, 7, Some(Box::new(live))),
             digest: Some(digest),
+            keep: false,
         }
     }
 
