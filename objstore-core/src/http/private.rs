@@ -9,9 +9,11 @@ use http::{Method, Request, Response};
 use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::answer;
+use super::{answer, operator};
+use crate::cluster::Message;
 use crate::journal::NodeId;
 use crate::node::Inner;
+use crate::settings::HttpSettings;
 
 /// The private HTTP API of a node, as a service for a [`Network`](crate::env::Network). It keeps no
 /// node alive. Cheap to clone.
@@ -42,17 +44,37 @@ impl PrivateService {
         Self { node }
     }
 
+    /// The bounds of its connections; none when the node is gone.
+    pub(super) fn http_settings(&self) -> Option<HttpSettings> {
+        let inner = self.node.upgrade()?;
+        let mut settings = HttpSettings::default();
+        settings.allow_hosts.clone_from(&inner.settings.http.allow_hosts);
+        Some(settings)
+    }
+
+    /// Answers one request of an operator.
+    pub(super) async fn answer_operator(&self, request: Request<Body>) -> Response<Body> {
+        let Some(inner) = self.node.upgrade() else { return gone() };
+        let (head, body) = request.into_parts();
+        match operator::dispatch(&inner, &head, body).await {
+            Ok(response) => response,
+            Err(error) => answer::error(&error),
+        }
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let Some(inner) = self.node.upgrade() else {
-            return answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"));
-        };
+        let Some(inner) = self.node.upgrade() else { return gone() };
         let (head, body) = request.into_parts();
         match dispatch(&inner, &head, body).await {
             Ok(response) => response,
             Err(error) => answer::error(&error),
         }
     }
+}
+
+fn gone() -> Response<Body> {
+    answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"))
 }
 
 async fn dispatch(
@@ -62,13 +84,48 @@ async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     let path = head.uri.path();
     let caller = caller(inner, head)?;
-    let frame = || async { body.collect(FRAME_MAX).await };
+    let budget = &inner.cluster.budget;
+    // A membership that waits behind a flood of announces would take the node for dead.
+    let _under_way = match path {
+        routes::GOSSIP | routes::PING => None,
+        _ if path.starts_with(routes::GET) => None,
+        _ => Some(budget.request(caller.node)?),
+    };
+    let frame = |max: usize| budget.frame(caller.node, body, max);
     match (path, &head.method) {
-        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
+        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame(FRAME_MAX).await?.bytes),
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
-        _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
+        (routes::MESSAGE, &Method::POST) => {
+            let payload = frame(Message::MAX).await?.bytes;
+            inner.take_message(caller.node, payload)?;
+            Ok(answer::text(""))
+        }
+        _ => match allowed(path) {
+            Some(allow) if allow != head.method.as_str() => Ok(answer::wrong_method(allow)),
+            _ => Err(no_such_route()),
+        },
     }
+}
+
+/// The method that a path takes; none for a path of no route.
+pub(super) fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        routes::PING | routes::NODES => Some("GET"),
+        routes::HELLO
+        | routes::GOSSIP
+        | routes::ANNOUNCE
+        | routes::SYNC
+        | routes::PUT
+        | routes::MESSAGE => Some("POST"),
+        _ if path.starts_with(routes::GET) => Some("GET"),
+        _ if path.starts_with(routes::DELETE) => Some("POST"),
+        _ => None,
+    }
+}
+
+pub(super) fn no_such_route() -> Error {
+    Error::new(ErrorKind::NoSuchRoute, "there is no such private route")
 }
 
 /// Who asks, and whether it may: it has to speak our protocol, belong to our cluster, and mean us.
