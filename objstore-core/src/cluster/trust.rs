@@ -109,7 +109,7 @@ impl Trust {
 
     /// Puts the keys of a file in force if they are others than before, or if the certificate has
     /// become old. Blocks.
-    fn renew(&self) -> Result<(), Error> {
+    pub(super) fn renew(&self) -> Result<(), Error> {
         let Some(old) = self.credentials() else { return Ok(()) };
         let keys = match &self.file {
             Some(path) => read_file(path)?,
@@ -136,16 +136,14 @@ impl std::fmt::Debug for Trust {
 
 /// Watches the file of keys and the age of the certificate for as long as the node lives.
 pub(super) async fn run(node: &Weak<Inner>) {
+    let Some(inner) = node.upgrade() else { return };
+    let (trust, blocking) = (Arc::clone(&inner.trust), Arc::clone(&inner.env.blocking));
+    drop(inner);
     let mut last_failure = String::new();
-    loop {
+    // Without a key there is none to be exchanged.
+    while trust.credentials().is_some() {
         tokio::time::sleep(LOOK).await;
-        let Some(inner) = node.upgrade() else { return };
-        let trust = Arc::clone(&inner.trust);
-        if trust.credentials().is_none() {
-            return;
-        }
-        let blocking = Arc::clone(&inner.env.blocking);
-        drop(inner);
+        let trust = Arc::clone(&trust);
         let renewed = env::run(blocking.as_ref(), move || trust.renew()).await;
         let failure = match renewed {
             Ok(Ok(())) => String::new(),

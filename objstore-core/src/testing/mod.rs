@@ -8,6 +8,7 @@ mod remote_adapters;
 mod remote_call;
 mod remote_suite;
 mod steps;
+mod task_blocking;
 
 pub use memory_disk::MemoryDisk;
 pub use memory_network::MemoryNetwork;
@@ -17,3 +18,4 @@ pub use remote_adapters::{
 pub use remote_call::{Adapted, Around, Call, CallKind};
 pub use remote_suite::remote_suite;
 pub use steps::Steps;
+pub use task_blocking::TaskBlocking;

@@ -5,6 +5,8 @@ mod answer;
 mod listener;
 mod pool;
 mod refusals;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;

@@ -159,6 +159,11 @@ impl Pool {
         (address, room)
     }
 
+    #[cfg(test)]
+    pub(super) fn kept(&self, address: &str) -> usize {
+        self.places().get(address).map_or(0, |place| place.idle.len())
+    }
+
     /// A connection that can be used again.
     async fn take(&self, address: &str) -> Option<Connection> {
         loop {
