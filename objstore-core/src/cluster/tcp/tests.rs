@@ -45,8 +45,8 @@ struct Caller {
 
 impl Caller {
     fn new(keys: &[&ClusterKey], node: NodeId, clock: Arc<dyn Clock>) -> Self {
-        let mut settings = ClusterSettings::default();
-        settings.keys = keys.iter().map(|key| (*key).clone()).collect();
+        let keys = keys.iter().map(|key| (*key).clone()).collect();
+        let settings = ClusterSettings { keys, ..ClusterSettings::default() };
         let trust = Arc::new(Trust::new(&settings, node, Arc::clone(&clock)).unwrap());
         Self { network: TcpNetwork::new(Arc::clone(&trust), clock), trust }
     }
