@@ -6,7 +6,6 @@ use bytes::Bytes;
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::counts::{Counted, Counts};
-use crate::http::FRAME_MAX;
 use crate::journal::NodeId;
 
 /// Requests of one node under way at a time. Bodies that are
@@ -27,12 +26,8 @@ pub(crate) struct Budget {
     all_bytes: Counts<()>,
 }
 
-/// The body of a request, in memory, with its part in the budget.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) bytes: Bytes,
-    _counted: (Counted<NodeId>, Counted<()>),
-}
+/// The part of a request's body in the budget, until it is dropped.
+pub(crate) type InMemory = (Counted<NodeId>, Counted<()>);
 
 impl Budget {
     /// A request is under way until what is returned is dropped.
@@ -45,8 +40,12 @@ impl Budget {
     /// # Errors
     /// [`ErrorKind::TooLarge`] beyond `max`, before a byte of it is read where it says how long it
     /// is; [`ErrorKind::Busy`]; [`ErrorKind::Timeout`].
-    pub(crate) async fn frame(&self, from: NodeId, body: Body, max: usize) -> Result<Frame, Error> {
-        let max = max.min(FRAME_MAX);
+    pub(crate) async fn frame(
+        &self,
+        from: NodeId,
+        body: Body,
+        max: usize,
+    ) -> Result<(Bytes, InMemory), Error> {
         let len = body.len().map_or(max, |len| usize::try_from(len).unwrap_or(usize::MAX));
         // Refused by its length, without a part in the budget.
         let counted = if len > max { 0 } else { len };
@@ -55,7 +54,7 @@ impl Budget {
         let bytes = tokio::time::timeout(FRAME_TIMEOUT, body.collect(max))
             .await
             .map_err(|_| Error::new(ErrorKind::Timeout, "the request did not arrive in time"))??;
-        Ok(Frame { bytes, _counted: (of_one, of_all) })
+        Ok((bytes, (of_one, of_all)))
     }
 }
 
@@ -70,6 +69,7 @@ fn busy() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::FRAME_MAX;
 
     #[tokio::test]
     async fn one_node_cannot_take_it_all() {

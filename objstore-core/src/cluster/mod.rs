@@ -3,14 +3,19 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod authority;
+mod bodies;
 mod budget;
 mod counts;
 mod hello;
 mod join;
 mod key;
+mod locate;
 mod messages;
+mod owner;
 mod peers;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,6 +24,7 @@ use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
 pub use key::ClusterKey;
+pub(crate) use locate::{Exchange, Locator};
 pub use messages::{Message, Received, Subscription};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;

@@ -26,7 +26,9 @@ mod status;
 mod tap;
 mod uploads;
 
-pub(crate) use private::{Caller, FRAME_MAX};
+pub(crate) use private::Caller;
+#[cfg(test)]
+pub(crate) use private::FRAME_MAX;
 pub use private::{PrivateService, Sender};
 pub(crate) use private_connection::{From, PrivateConnection};
 pub use server::Server;

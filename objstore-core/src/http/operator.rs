@@ -8,7 +8,7 @@ use objstore_client::wire::private::routes;
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::answer;
-use super::private::{allowed, no_such_route};
+use super::private::{allowed, no_such_route, takes};
 use crate::cluster::Message;
 use crate::node::Inner;
 
@@ -26,7 +26,7 @@ pub(super) async fn dispatch(
         }
         (path, method) => match allowed(path) {
             None => Err(no_such_route()),
-            Some(allow) if allow != method.as_str() => Ok(answer::wrong_method(allow)),
+            Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
             Some(_) => Err(Error::new(
                 ErrorKind::Forbidden,
                 "only another node can ask this; the public API is for everybody else",

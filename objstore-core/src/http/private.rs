@@ -10,7 +10,6 @@ use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::{answer, operator};
-use crate::cluster::Message;
 use crate::journal::NodeId;
 use crate::node::Inner;
 use crate::settings::HttpSettings;
@@ -91,24 +90,31 @@ async fn dispatch(
         _ if path.starts_with(routes::GET) => None,
         _ => Some(budget.request(caller.node)?),
     };
-    let frame = |max: usize| budget.frame(caller.node, body, max);
+    let mut in_memory = None;
+    let frame = || async {
+        let (bytes, counted) = budget.frame(caller.node, body, FRAME_MAX).await?;
+        in_memory = Some(counted);
+        Ok::<_, Error>(bytes)
+    };
     match (path, &head.method) {
-        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame(FRAME_MAX).await?.bytes),
+        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
         (routes::MESSAGE, &Method::POST) => {
-            let payload = frame(Message::MAX).await?.bytes;
-            inner.take_message(caller.node, payload)?;
+            inner.take_message(caller.node, frame().await?)?;
             Ok(answer::text(""))
         }
-        _ => match allowed(path) {
-            Some(allow) if allow != head.method.as_str() => Ok(answer::wrong_method(allow)),
+        (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
+            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
+        }
+        (path, method) => match allowed(path) {
+            Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
             _ => Err(no_such_route()),
         },
     }
 }
 
-/// The method that a path takes; none for a path of no route.
+/// The methods that a path takes; none for a path of no route.
 pub(super) fn allowed(path: &str) -> Option<&'static str> {
     match path {
         routes::PING | routes::NODES => Some("GET"),
@@ -118,10 +124,14 @@ pub(super) fn allowed(path: &str) -> Option<&'static str> {
         | routes::SYNC
         | routes::PUT
         | routes::MESSAGE => Some("POST"),
-        _ if path.starts_with(routes::GET) => Some("GET"),
+        _ if path.starts_with(routes::GET) => Some("GET, HEAD"),
         _ if path.starts_with(routes::DELETE) => Some("POST"),
         _ => None,
     }
+}
+
+pub(super) fn takes(allow: &str, method: &Method) -> bool {
+    allow.split(", ").any(|name| name == method.as_str())
 }
 
 pub(super) fn no_such_route() -> Error {
