@@ -1,6 +1,6 @@
 use objstore_client::types::{Level, ObjectId};
 
-use crate::bodies::verify_inline;
+use crate::bodies::{file_path, verify_inline};
 use crate::journal::{
     Intents, JournalStore, NodeId, Presence, Space, StoreError, body_key, decode_entry,
     encode_record,
@@ -22,7 +22,9 @@ pub struct SeenRecord {
     pub live: Option<SeenLive>,
     /// Whether a body that nothing but this node vouches for is here.
     pub held: bool,
-    /// Whether what it says is here is here; a file is not looked at.
+    /// The file that it is in, if it is in one.
+    pub file: Option<String>,
+    /// Whether a body that is in the journal is there and whole.
     pub sound: bool,
 }
 
@@ -78,6 +80,8 @@ fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError
         record: encode_record(record).to_vec(),
         live,
         held,
+        file: matches!(entry.presence, Presence::File { .. })
+            .then(|| file_path(record.id, record.stamp)),
         sound,
     })
 }
