@@ -26,8 +26,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::World;
 
-/// As many as fit into a few minutes of a slow machine.
-const SEEDS: u64 = 300;
+/// How many machines there are, and how many seeds are run unless the environment says otherwise:
+/// as many as fit into a few minutes of a slow machine.
+#[derive(Clone)]
+struct Story {
+    first: std::ops::Range<u64>,
+    most: usize,
+    seeds: u64,
+}
+
+const ALONE: Story = Story { first: 1..2, most: 1, seeds: 100 };
+const CLUSTER: Story = Story { first: 3..6, most: 7, seeds: 300 };
 
 thread_local! {
     /// What panicked in this thread: tokio keeps the panics of tasks to itself.
@@ -43,7 +52,7 @@ struct Ran {
     reads: u64,
 }
 
-fn run(seed: u64, keep_lines: bool) -> Ran {
+fn run(story: &Story, seed: u64, keep_lines: bool) -> Ran {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -55,8 +64,9 @@ fn run(seed: u64, keep_lines: bool) -> Ran {
         // On a task of its own, so that its panics are caught like all others.
         let trace = world.trace.clone();
         let model = world.model.clone();
+        let Story { first, most, .. } = story.clone();
         let story = tokio::spawn(async move {
-            script::run(&mut world).await;
+            script::run(&mut world, first, most).await;
             check::healed(&mut world).await
         });
         let wrong = story.await.unwrap_or_default();
@@ -83,7 +93,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds, several at a time; those that went wrong.
-fn run_all(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
+fn run_all(story: &Story, seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
     catch_panics();
     let next = AtomicU64::new(seeds.start);
     let (acked, reads) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -97,7 +107,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
                     if !seeds.contains(&seed) {
                         return;
                     }
-                    let ran = run(seed, false);
+                    let ran = run(story, seed, false);
                     acked.fetch_add(ran.acked, Ordering::Relaxed);
                     reads.fetch_add(ran.reads, Ordering::Relaxed);
                     if !ran.wrong.is_empty() {
@@ -120,11 +130,10 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
     failed
 }
 
-#[test]
-fn a_cluster_keeps_its_promises_whatever_happens() {
+fn tell(story: &Story, name: &str) {
     if let Some(seed) = number("OBJSTORE_SIM_SEED") {
         catch_panics();
-        let ran = run(seed, true);
+        let ran = run(story, seed, true);
         for line in &ran.lines {
             println!("{line}");
         }
@@ -132,12 +141,12 @@ fn a_cluster_keeps_its_promises_whatever_happens() {
         return;
     }
     let first = number("OBJSTORE_SIM_FIRST").unwrap_or(0);
-    let failed = run_all(first..first + number("OBJSTORE_SIM_SEEDS").unwrap_or(SEEDS));
+    let failed = run_all(story, first..first + number("OBJSTORE_SIM_SEEDS").unwrap_or(story.seeds));
     let told: Vec<_> = failed
         .iter()
         .map(|(seed, wrong)| {
             format!(
-                "seed {seed} (OBJSTORE_SIM_SEED={seed} cargo test -p objstore-core --no-default-features --test sim -- --nocapture):\n  {}",
+                "seed {seed} (OBJSTORE_SIM_SEED={seed} cargo test -p objstore-core --no-default-features --test sim {name} -- --nocapture):\n  {}",
                 wrong.join("\n  ")
             )
         })
@@ -146,11 +155,16 @@ fn a_cluster_keeps_its_promises_whatever_happens() {
 }
 
 #[test]
+fn a_node_alone_keeps_its_promises_whatever_happens() {
+    tell(&ALONE, "alone");
+}
+
+#[test]
 fn a_seed_run_twice_is_the_same_to_the_last_event() {
     catch_panics();
     let first = number("OBJSTORE_SIM_SEED").unwrap_or(0);
     for seed in first..first + 5 {
-        let (one, other) = (run(seed, true), run(seed, true));
+        let (one, other) = (run(&CLUSTER, seed, true), run(&CLUSTER, seed, true));
         let parted = one.lines.iter().zip(&other.lines).position(|(a, b)| a != b);
         if let Some(at) = parted {
             let from = at.saturating_sub(5);

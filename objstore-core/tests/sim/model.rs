@@ -8,7 +8,7 @@ use objstore_core::{Error, ErrorKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     Put { digest: [u8; 32], level: Level },
-    Delete,
+    Delete { purge: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Outcome {
 pub struct Op {
     pub kind: Kind,
     pub node: usize,
+    /// What its node had acknowledged of the object when it began.
+    floor: u64,
     pub outcome: Outcome,
 }
 
@@ -61,8 +63,9 @@ pub struct Model {
 
 impl Model {
     pub fn begin(&mut self, id: ObjectId, kind: Kind, node: usize) -> usize {
+        let floor = self.floor(id, node).map_or(0, |(stamp, _)| stamp);
         let ops = self.ops.entry(id).or_default();
-        ops.push(Op { kind, node, outcome: Outcome::Open });
+        ops.push(Op { kind, node, floor, outcome: Outcome::Open });
         ops.len() - 1
     }
 
@@ -81,8 +84,12 @@ impl Model {
             Err(error) if error.kind().status() >= 500 => Outcome::Unknown,
             Err(_) => Outcome::Refused,
         };
-        if let Some(op) = self.ops.get_mut(&id).and_then(|ops| ops.get_mut(number)) {
-            op.outcome = outcome;
+        let Some(op) = self.ops.get_mut(&id).and_then(|ops| ops.get_mut(number)) else { return };
+        op.outcome = outcome;
+        if let Outcome::Acked { stamp, .. } = outcome
+            && (stamp < op.floor || (stamp == op.floor && !matches!(op.kind, Kind::Delete { .. })))
+        {
+            self.wrong.push(format!("{id} got {stamp} after {}: {op:?}", op.floor));
         }
     }
 
@@ -93,7 +100,7 @@ impl Model {
 
     /// Whether the only disk that is sure to have it has lost it.
     pub fn at_risk(&self, node: usize, at: u64) -> bool {
-        self.losses.iter().any(|loss| loss.node == node && loss.from < at && at <= loss.to)
+        self.losses.iter().any(|loss| loss.node == node && loss.from <= at && at <= loss.to)
     }
 
     /// Whether a node ever lost what its disk had.
@@ -119,7 +126,8 @@ impl Model {
     /// Whether a delete may have been made.
     pub fn may_be_deleted(&self, id: ObjectId) -> bool {
         let ops = self.ops.get(&id).map(Vec::as_slice).unwrap_or_default();
-        ops.iter().any(|op| op.kind == Kind::Delete && op.outcome != Outcome::Refused)
+        ops.iter()
+            .any(|op| matches!(op.kind, Kind::Delete { .. }) && op.outcome != Outcome::Refused)
     }
 
     /// The put that a body is of.
@@ -133,7 +141,7 @@ impl Model {
     /// What the node of a read has acknowledged when it begins.
     pub fn floor(&self, id: ObjectId, node: usize) -> Option<(u64, bool)> {
         let (stamp, op) = self.winner(id, Some(node))?;
-        Some((stamp, op.kind == Kind::Delete))
+        Some((stamp, matches!(op.kind, Kind::Delete { .. })))
     }
 
     /// Judges what a read found.

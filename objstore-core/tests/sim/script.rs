@@ -1,5 +1,6 @@
 //! What happens to a cluster: drawn from the seed.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use objstore_core::{Error, Object};
 use crate::model::{Kind, Raised};
 use crate::world::World;
 
-/// Clocks are at most this wrong: less than the bound between nodes.
+/// How wrong clocks are, in nanoseconds: within the bound between nodes mostly, then beyond it.
 const SKEW: i64 = 120_000_000_000;
+const FAR: i64 = 600_000_000_000;
 
 pub fn level(world: &World) -> Level {
     match world.dice.below(4) {
@@ -99,7 +101,7 @@ pub fn put(world: &mut World, number: usize) {
 pub fn delete(world: &mut World, number: usize) {
     let Some(id) = some_id(world) else { return };
     let purge = world.dice.chance(200);
-    let op = world.model().begin(id, Kind::Delete, number);
+    let op = world.model().begin(id, Kind::Delete { purge }, number);
     world.ask(number, format!("delete {id}, purge {purge}"), async move |node, told| {
         let mut options = DeleteOptions::default();
         options.purge = purge;
@@ -193,7 +195,8 @@ pub fn weather(world: &mut World) {
 }
 
 pub fn jump(world: &mut World, number: usize) {
-    let ahead = world.dice.below(2 * SKEW as u64) as i64 - SKEW;
+    let most = if world.dice.chance(700) { SKEW } else { FAR };
+    let ahead = world.dice.below(2 * most as u64) as i64 - most;
     let drift = world.dice.below(400_000) as i64 - 200_000;
     world.machines[number].clock.set(ahead, drift);
     world
@@ -206,9 +209,10 @@ fn one_of(world: &World, numbers: &[usize]) -> Option<usize> {
     (count > 0).then(|| numbers[world.dice.below(count) as usize])
 }
 
-/// The whole story of a seed up to the moment when all is healed.
-pub async fn run(world: &mut World) {
-    let machines = 3 + world.dice.below(3) as usize;
+/// The whole story of a seed up to the moment when all is healed, with so many machines at first
+/// and at most.
+pub async fn run(world: &mut World, first: Range<u64>, most: usize) {
+    let machines = first.start + world.dice.below(first.end - first.start);
     for _ in 0..machines {
         let number = world.add_machine();
         // No two clocks agree to the nanosecond.
@@ -249,7 +253,7 @@ pub async fn run(world: &mut World) {
             96 => {
                 let _ = world.shut_down(number).await;
             }
-            97 if world.machines.len() < 7 => {
+            97 if world.machines.len() < most => {
                 let number = world.add_machine();
                 world.start(number, true).await;
             }

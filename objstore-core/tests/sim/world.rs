@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use objstore_core::env::{Clock, Env, Workers};
+use objstore_core::env::{Env, Workers};
 use objstore_core::journal::MemoryJournal;
 use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{
@@ -308,11 +308,6 @@ impl World {
             machine.clock.set(0, 0);
         }
         self.trace.note(format_args!("all is healed"));
-    }
-
-    pub fn wall(&self, number: usize) -> i64 {
-        let (theirs, ours) = (self.machines[number].clock.wall_nanos(), self.clock.wall_nanos());
-        theirs.cast_signed().wrapping_sub(ours.cast_signed())
     }
 }
 
