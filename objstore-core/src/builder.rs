@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, TcpNetwork};
+use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
@@ -140,6 +140,7 @@ impl Builder {
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
+        inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
         inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
         Ok(Node::run(inner))
     }
@@ -273,6 +274,7 @@ fn open(
         fills,
         seen: Seen::new(settings.key_ttl_ms),
         cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        exchange: Exchange::new(),
         phase: AtomicU8::default(),
         settings,
         env,

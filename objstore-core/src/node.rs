@@ -10,7 +10,7 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Exchange};
 use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
@@ -57,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    pub(crate) exchange: Exchange,
     pub(crate) phase: AtomicU8,
     pub(crate) crew: Crew,
     /// Unlocked last.

@@ -2,16 +2,22 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod bodies;
 mod hello;
 mod join;
+mod locate;
+mod owner;
 mod peers;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
+pub(crate) use locate::{Exchange, Locator};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
 

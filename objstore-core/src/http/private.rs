@@ -67,6 +67,9 @@ async fn dispatch(
         (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
+        (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
+            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
+        }
         _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
     }
 }
