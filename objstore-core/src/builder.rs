@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, Exchange, Locator, News, TcpNetwork};
+use crate::cluster::{Cluster, Exchange, Locator, News, TcpNetwork, Trust};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
@@ -180,6 +180,8 @@ fn open(
     } else {
         Places::on_disk(&settings, &env, new_node_id, remote)?
     };
+    let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
+    let trust = Arc::new(trust);
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
     let (remote, reach) = Watched::new(remote);
     let remote: Arc<dyn RemoteStore> = Arc::new(remote);
@@ -271,7 +273,10 @@ fn open(
     // Before its thread runs, so that nobody sees an empty node.
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
-    let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
+    let network = env
+        .network
+        .clone()
+        .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
     Ok(Arc::new(Inner {
@@ -284,6 +289,7 @@ fn open(
         fills,
         seen: Seen::new(settings.key_ttl_ms),
         cluster: Cluster::new(network, node_id, boot, &settings.cluster, news),
+        trust,
         exchange: Exchange::new(),
         digest,
         todo,

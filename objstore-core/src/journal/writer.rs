@@ -450,6 +450,8 @@ impl Writer {
         if gone.is_some_and(|gone| gone >= record.stamp) {
             return Err(Stop::Failed(crate::ops::not_found()));
         }
+        // Its node may have had a clock ahead of ours; what is put from now on is later.
+        self.stamps.saw(record.stamp.time);
         let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
         group.news.push(id);
