@@ -138,8 +138,10 @@ impl Builder {
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
-        inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
-        Ok(Node::run(inner))
+        let node = Node::run(Arc::clone(&inner));
+        inner.enter_cluster().await?;
+        node.run_cluster();
+        Ok(node)
     }
 }
 
@@ -259,6 +261,8 @@ fn open(
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
     let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
+    let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref());
+    let cluster = cluster.map_err(damaged)?;
     let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
 
     Ok(Arc::new(Inner {
@@ -270,7 +274,7 @@ fn open(
         buffers,
         fills,
         seen: Seen::new(settings.key_ttl_ms),
-        cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        cluster,
         phase: AtomicU8::default(),
         settings,
         env,

@@ -392,7 +392,7 @@ fn a_node_that_is_not_there_is_named() {
 fn wrong_usage_is_one_line_and_exit_code_2() {
     for (args, says) in [
         (&["--nonsense"][..], "--nonsense"),
-        (&["-N", "localhost:11999"], "-N arrives with the cluster release"),
+        (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
         (&["--tls-key", "k"], "--tls-key arrives with the access control release"),
         (&["--s3-endpoint", "http://h:1"], "--s3-endpoint: which bucket? name it with -B"),
         (&["-B", "b", "--remote-dir", "d"], "--bucket and --remote-dir"),

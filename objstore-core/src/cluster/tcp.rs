@@ -1,7 +1,7 @@
 //! The private API over TCP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use objstore_client::{Body, Error, ErrorKind};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -52,6 +52,21 @@ impl TcpNetwork {
 impl Network for TcpNetwork {
     fn resolve<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host(address).await?.collect()) })
+    }
+
+    fn source<'a>(&'a self, to: &'a str) -> NetworkFuture<'a, io::Result<IpAddr>> {
+        Box::pin(async move {
+            let to = tokio::net::lookup_host(to).await?.next();
+            let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let any: SocketAddr = match to {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any).await?;
+            // Sends nothing: it only looks the way up.
+            socket.connect(to).await?;
+            Ok(socket.local_addr()?.ip())
+        })
     }
 
     fn call<'a>(

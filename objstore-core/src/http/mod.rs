@@ -24,7 +24,7 @@ mod status;
 mod tap;
 mod uploads;
 
-pub(crate) use private::Caller;
+pub(crate) use private::{Caller, FRAME_MAX};
 pub use private::{PrivateService, Sender};
 pub use server::Server;
 pub use service::PublicService;
