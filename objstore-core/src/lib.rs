@@ -49,6 +49,7 @@ mod bodies;
 mod builder;
 mod cache;
 mod cluster;
+mod crew;
 mod digest;
 pub mod env;
 mod fills;

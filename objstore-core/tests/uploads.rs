@@ -158,6 +158,26 @@ async fn a_put_whose_answer_was_lost_is_found_in_the_bucket() {
     }
 }
 
+/// What stands in the way of the second try is what the first one made, and a bucket that cannot
+/// be asked does not say so: then nobody is told that nothing was stored.
+#[tokio::test(start_paused = true)]
+async fn a_put_that_may_stand_in_its_own_way_is_of_unknown_outcome() {
+    let (bucket, puts, heads) = (bucket(), AtomicUsize::new(0), AtomicUsize::new(0));
+    let first = |kind, counter: &AtomicUsize, call: &objstore_core::testing::Call| {
+        let hit = call.kind == kind && counter.fetch_add(1, Ordering::SeqCst) == 0;
+        hit.then(|| failed(RemoteErrorKind::Unavailable))
+    };
+    let faults = Faults::default()
+        .after(move |call| first(CallKind::Put, &puts, call))
+        .before(move |call| first(CallKind::Head, &heads, call));
+    let node = node_before(Arc::new(FailingRemote::new(bucket.clone(), faults)), |_| {}).await;
+    let id = node.new_id();
+    let error = node.put(id, "made", through()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    settled(&node).await;
+    assert_eq!(read(&node, id).await.unwrap(), b"made");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_put_of_unknown_outcome_is_decided_once_the_bucket_answers() {
     for made in [true, false] {

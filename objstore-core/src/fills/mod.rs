@@ -13,7 +13,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -88,7 +88,7 @@ pub(crate) struct Fills {
     /// takes what is free, so it never stands in front of a reader.
     budget: Arc<Semaphore>,
     counts: FillCounts,
-    running: Mutex<HashMap<(ObjectId, Stamp), Weak<Fill>>>,
+    running: Mutex<BTreeMap<(ObjectId, Stamp), Weak<Fill>>>,
 }
 
 /// What fills did since the node started.

@@ -10,6 +10,7 @@ mod intake;
 mod keys;
 mod level;
 mod list;
+mod members;
 mod metrics;
 mod pace;
 mod private;

@@ -4,6 +4,7 @@ mod change;
 mod counters;
 mod fjall_store;
 mod format;
+mod identity;
 mod intents;
 mod manifest;
 mod mark;
@@ -25,6 +26,7 @@ pub(crate) use format::{
     body_key, decode, decode_entry, decode_record, encode, encode_record, garbage_prefix,
     garbage_version, load_entry,
 };
+pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{BegunUpload, Intents, Note, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};

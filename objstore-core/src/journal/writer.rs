@@ -1,7 +1,8 @@
 //! The one thread that changes the journal: it judges every change against the version that is
 //! current, makes many durable with one sync, then answers all who wait.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -155,7 +156,7 @@ struct Group {
     batch: Batch,
     passed: Vec<Passed>,
     /// The newest version of each object in the batch; none when it is forgotten.
-    newest: HashMap<ObjectId, Option<Arc<Hot>>>,
+    newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
     /// Files that the batch makes garbage.
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
@@ -185,23 +186,45 @@ impl Writer {
         store.get(Space::Meta, COUNTERS_KEY)?.map_or(Ok(Counters::default()), |b| decode(&b))
     }
 
-    /// Works until it is stopped or every handle is gone, then closes the store.
+    /// Works until it is stopped or every handle is gone, then closes the store. Blocks.
     pub(crate) fn run(mut self, mut queue: Queue) {
         while let Some(first) = queue.requests.blocking_recv() {
-            // In time, whether or not there is a change that needs it.
-            let _ = self.check_writable();
-            let mut group = Group::default();
-            let mut next = Some(first);
-            while let Some(Request::Make { change, answer }) = next {
-                self.judge(change, answer, &mut group);
-                let full = group.passed.len() >= BATCH_CHANGES || group.bytes >= BATCH_BYTES;
-                next = if full { None } else { queue.requests.try_recv().ok() };
-            }
-            self.commit(group);
-            if queue.stop.load(Ordering::Acquire) {
+            if self.work(first, &mut queue).is_break() {
                 break;
             }
         }
+        self.end(queue);
+    }
+
+    /// The same as a task, for a runtime on which waiting for the journal holds nobody up.
+    pub(crate) async fn run_as_task(mut self, mut queue: Queue) {
+        while let Some(first) = queue.requests.recv().await {
+            if self.work(first, &mut queue).is_break() {
+                break;
+            }
+        }
+        self.end(queue);
+    }
+
+    /// Makes one batch of this request and those that wait behind it.
+    fn work(&mut self, first: Request, queue: &mut Queue) -> ControlFlow<()> {
+        // In time, whether or not there is a change that needs it.
+        let _ = self.check_writable();
+        let mut group = Group::default();
+        let mut next = Some(first);
+        while let Some(Request::Make { change, answer }) = next {
+            self.judge(change, answer, &mut group);
+            let full = group.passed.len() >= BATCH_CHANGES || group.bytes >= BATCH_BYTES;
+            next = if full { None } else { queue.requests.try_recv().ok() };
+        }
+        self.commit(group);
+        if queue.stop.load(Ordering::Acquire) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end(self, queue: Queue) {
         // Who still waits, or comes later, is told by the closing of the channel.
         drop(queue);
         self.store.close();

@@ -1,5 +1,6 @@
 //! The verbs: each is one file, and each talks to a running node over its public API.
 
+mod forget;
 mod get;
 mod ls;
 mod output;
@@ -29,6 +30,8 @@ pub(crate) enum Verb {
     Stat(stat::Stat),
     /// Show what the node says about itself
     Stats(stats::Stats),
+    /// Give up a node of the cluster that will not come back
+    Forget(forget::Forget),
     /// Show what waits for the bucket, try it again, or give it up
     Uploads(uploads::Uploads),
 }
@@ -83,6 +86,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Ls(ls) => ls.run().await,
             Verb::Stat(stat) => stat.run().await,
             Verb::Stats(stats) => stats.run().await,
+            Verb::Forget(forget) => forget.run().await,
             Verb::Uploads(uploads) => uploads.run().await,
         }
     });
