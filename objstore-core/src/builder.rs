@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, TcpNetwork};
+use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork, Trust};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
@@ -140,6 +140,7 @@ impl Builder {
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
+        inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
         let node = Node::run(Arc::clone(&inner));
         inner.enter_cluster().await?;
         node.run_cluster();
@@ -181,6 +182,8 @@ fn open(
     } else {
         Places::on_disk(&settings, &env, new_node_id, remote)?
     };
+    let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
+    let trust = Arc::new(trust);
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
     let (remote, reach) = Watched::new(remote);
     let remote: Arc<dyn RemoteStore> = Arc::new(remote);
@@ -262,7 +265,10 @@ fn open(
     // Before its thread runs, so that nobody sees an empty node.
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
-    let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
+    let network = env
+        .network
+        .clone()
+        .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
     let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref());
     let cluster = cluster.map_err(damaged)?;
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
@@ -277,6 +283,8 @@ fn open(
         fills,
         seen: Seen::new(settings.key_ttl_ms),
         cluster,
+        trust,
+        exchange: Exchange::new(),
         phase: AtomicU8::default(),
         settings,
         env,

@@ -10,7 +10,7 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Exchange, Subscription, Trust};
 use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) exchange: Exchange,
     pub(crate) phase: AtomicU8,
     pub(crate) crew: Crew,
     /// Unlocked last.
@@ -121,6 +123,33 @@ impl Node {
     #[must_use]
     pub fn private_addr(&self) -> Option<String> {
         self.inner.cluster.addr()
+    }
+
+    /// Where the private API is served in the clear to whoever looks after the node; none when it
+    /// is not.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<std::net::SocketAddr> {
+        self.inner.cluster.debug_addr()
+    }
+
+    /// Sends a message to the applications on all other live nodes: at most once to each, in no
+    /// order. Returns how many nodes took it; those that do not within two seconds are not counted,
+    /// and may have it all the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for more than [`Message::MAX`](crate::Message::MAX) bytes, [`ErrorKind::Stopping`].
+    ///
+    /// # Cancellation
+    /// Dropping the future sends to no further node.
+    pub async fn send(&self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
+        self.inner.send_message(payload.into()).await
+    }
+
+    /// Follows what applications on other nodes [send](Self::send), from now on. Keeps no node
+    /// alive.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.inner.cluster.subscribe()
     }
 
     /// Says that this node is about to stop: [`is_ready`](Self::is_ready) and `/readyz` turn at

@@ -55,6 +55,9 @@ impl Settings {
         node.fetch_prefixes = layers.read_all("fetch-prefix", any)?;
         node.uploads.write_back = layers.read("write", write_back)?;
         node.key_ttl_ms = layers.read("key-ttl", milliseconds)?;
+        node.cluster.cluster_key_file = layers.read_if_given("cluster-key-file", path)?;
+        node.cluster.insecure = layers.read("insecure-cluster", yes_or_no)?;
+        node.cluster.debug_addr = layers.read_if_given("debug-addr", address)?;
         Ok(Self {
             node,
             public_addr: layers.read("public-addr", address)?,
@@ -559,7 +562,10 @@ mod tests {
 
     #[test]
     fn variables_of_later_releases_are_spoken_of() {
-        let lines = without_effect(|name| (name == "NET_DEBUG_ADDR").then(|| "x".into()));
-        assert_eq!(lines, ["NET_DEBUG_ADDR has no effect: it arrives with the cluster release"]);
+        let lines = without_effect(|name| (name == "APP_TOKEN_FILE").then(|| "x".into()));
+        assert_eq!(
+            lines,
+            ["APP_TOKEN_FILE has no effect: it arrives with the access control release"]
+        );
     }
 }

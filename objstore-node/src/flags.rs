@@ -38,9 +38,9 @@ pub(crate) enum Shape {
 }
 
 const SERVING: &str = "Serving";
-const CLUSTER: &str = "Cluster";
 const STORAGE: &str = "Storage";
 const BUCKET: &str = "Bucket";
+const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 /// What a setting is unless its row says otherwise.
@@ -253,6 +253,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "cluster-key-file",
+        env: Some("APP_CLUSTER_KEY_FILE"),
+        value: "FILE",
+        group: CLUSTER,
+        meaning: "Keys that the nodes share, one a line, from `objstore keygen`; read again when it changes",
+        ..SETTING
+    },
+    Setting {
+        name: "insecure-cluster",
+        env: Some("APP_INSECURE_CLUSTER"),
+        default: "0",
+        value: "0|1",
+        group: CLUSTER,
+        meaning: "Without a key, let nodes on other machines in too: whoever can connect may do everything",
+        shape: Shape::OptionalValue("1"),
+        ..SETTING
+    },
+    Setting {
+        name: "debug-addr",
+        env: Some("NET_DEBUG_ADDR"),
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Address on loopback where the private API is answered in the clear, to be asked with curl",
+        ..SETTING
+    },
+    Setting {
         name: "debug",
         short: Some('d'),
         env: Some("APP_DEBUG_LEVEL"),
@@ -316,10 +342,7 @@ const fn later(
 
 /// What `contract.md` promises and this release does not have yet.
 pub(crate) const LATER: &[Later] = &[
-    later("debug-addr", None, Some("NET_DEBUG_ADDR"), "cluster"),
-    later("cluster-key-file", None, None, "cluster"),
-    later("insecure-cluster", None, None, "cluster"),
-    later("token-file", None, None, "access control"),
+    later("token-file", None, Some("APP_TOKEN_FILE"), "access control"),
     later("tls-cert", None, None, "access control"),
     later("tls-key", None, None, "access control"),
 ];

@@ -518,7 +518,7 @@ fn flags_come_before_environment_before_file_before_defaults() {
         .env("APP_STATE_DIR", "env-s")
         .env("APP_FILES_DIR", "env-f")
         .env("APP_REMOTE_DIR", "")
-        .env("NET_DEBUG_ADDR", "127.0.0.1:1")
+        .env("APP_TOKEN_FILE", "tokens")
         .current_dir(dir.path());
     let node = Node::spawn(command, dir);
     let made = node.files();

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foca::{
-    AccumulatingRuntime, Config, Foca, NoCustomBroadcast, OwnedNotification, PeriodicParams,
-    PostcardCodec, State, Timer,
+    AccumulatingRuntime, Config, Foca, Message, NoCustomBroadcast, OwnedNotification,
+    PeriodicParams, PostcardCodec, State, Timer,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -281,12 +281,27 @@ impl Inner {
             self.last_timer += 1;
             self.timers.insert((Instant::now() + after, self.last_timer), timer);
         }
-        while let Some(packet) = self.runtime.to_send() {
-            push(&mut self.outgoing, packet);
+        while let Some((to, packet)) = self.runtime.to_send() {
+            if !self.is_false_alarm(&to, &packet) {
+                push(&mut self.outgoing, (to, packet));
+            }
         }
         while let Some(event) = self.runtime.to_notify() {
             push(&mut self.events, event);
         }
+    }
+}
+
+impl Inner {
+    /// foca tells a member that it is taken for gone when the time for its answer is over, even if
+    /// it has answered.
+    fn is_false_alarm(&self, to: &Life, mut packet: &[u8]) -> bool {
+        let header = foca::Codec::<Life>::decode_header(&mut PostcardCodec, &mut packet);
+        header.is_ok_and(|header| header.message == Message::TurnUndead)
+            && self
+                .swim
+                .iter_membership_state()
+                .any(|member| member.id() == to && member.state() != State::Down)
     }
 }
 

@@ -3,15 +3,26 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod address;
+mod authority;
+mod bodies;
+mod budget;
+mod counts;
 mod forget;
 mod gossip;
 mod hello;
 mod join;
+mod key;
+mod locate;
 mod members;
 mod membership;
+mod messages;
+mod owner;
 mod peers;
 mod skew;
 mod tcp;
+#[cfg(test)]
+mod tests;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,16 +35,22 @@ use objstore_client::types::{PeerInfo, PeerState};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
+pub use key::ClusterKey;
+pub(crate) use locate::{Exchange, Locator};
 use members::Members;
 use membership::{Life, Membership};
+pub use messages::{Message, Received, Subscription};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
+pub(crate) use trust::Trust;
 
 use crate::env::{Listening, Network};
 use crate::http::PrivateService;
 use crate::journal::{Change, JournalStore, NodeId, StoreError};
 use crate::node::Inner;
 use crate::settings::ClusterSettings;
+use budget::Budget;
+use messages::Messages;
 
 /// A node that was given seeds says that it is ready after this long at the latest, synced or not.
 const READY_AFTER: Duration = Duration::from_secs(30);
@@ -46,7 +63,12 @@ pub(crate) struct Cluster {
     pub(crate) peers: Peers,
     /// Drawn at the start: tells two processes with one node id apart.
     pub(crate) boot: u32,
-    listening: Mutex<Option<Box<dyn Listening>>>,
+    messages: Messages,
+    pub(crate) budget: Budget,
+    /// For other nodes, and for operators.
+    listening: Mutex<Vec<Box<dyn Listening>>>,
+    /// Where operators reach it, if they do.
+    debug: Mutex<Option<SocketAddr>>,
     /// Where clients reach this node; empty until it serves.
     public_addr: Mutex<String>,
     members: Members,
@@ -77,7 +99,10 @@ impl Cluster {
         Ok(Self {
             peers: Peers::new(network, me, boot, settings.tag.clone()),
             boot,
+            messages: Messages::new(),
+            budget: Budget::default(),
             listening: Mutex::default(),
+            debug: Mutex::default(),
             public_addr: Mutex::new(settings.public_addr.clone().unwrap_or_default()),
             members: Members::load(store)?,
             membership: OnceLock::new(),
@@ -94,6 +119,11 @@ impl Cluster {
     /// cluster.
     pub(crate) fn addr(&self) -> Option<String> {
         Some(self.membership.get()?.me().addr)
+    }
+
+    /// Where the private API is served to operators, if it is.
+    pub(crate) fn debug_addr(&self) -> Option<SocketAddr> {
+        *lock(&self.debug)
     }
 
     /// Where clients reach this node. One that listens everywhere is reached where other nodes
@@ -121,7 +151,8 @@ impl Cluster {
 
     /// Nobody is answered any more.
     pub(crate) fn stop(&self) {
-        drop(lock(&self.listening).take());
+        drop(std::mem::take(&mut *lock(&self.listening)));
+        self.messages.stop();
     }
 
     /// Whether a request may not be from the life of a node that is known here.
@@ -191,6 +222,11 @@ impl Inner {
     /// reached, or another process with the id of this node lives.
     pub(crate) async fn enter_cluster(self: &Arc<Self>) -> Result<(), Error> {
         let settings = &self.settings.cluster;
+        if let Some(address) = &settings.debug_addr {
+            let debug = tcp::debug(address, PrivateService::new(Arc::downgrade(self))).await?;
+            *lock(&self.cluster.debug) = Some(debug.local_addr());
+            lock(&self.cluster.listening).push(Box::new(debug));
+        }
         let Some(address) = &settings.private_addr else {
             self.cluster.has_looked.store(true, Ordering::Release);
             return Ok(());
@@ -206,7 +242,7 @@ impl Inner {
         };
         let membership = Membership::new(me, Arc::clone(&self.env.entropy));
         let _ = self.cluster.membership.set(Arc::new(membership));
-        *lock(&self.cluster.listening) = Some(listening);
+        lock(&self.cluster.listening).push(listening);
         self.look_around().await
     }
 
@@ -305,5 +341,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    tokio::join!(gossip::run(&node), join::run(&node), hello::run(&node));
+    tokio::join!(gossip::run(&node), join::run(&node), hello::run(&node), trust::run(&node));
 }

@@ -12,8 +12,10 @@ mod level;
 mod list;
 mod members;
 mod metrics;
+mod operator;
 mod pace;
 mod private;
+mod private_connection;
 mod put;
 mod query;
 mod ranges;
@@ -27,6 +29,7 @@ mod uploads;
 
 pub(crate) use private::{Caller, FRAME_MAX};
 pub use private::{PrivateService, Sender};
+pub(crate) use private_connection::{From, PrivateConnection};
 pub use server::Server;
 pub use service::PublicService;
 

@@ -20,7 +20,7 @@ pub use memory_store::MemoryJournal;
 pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
-pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
+pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode, decode_entry, decode_record, encode, encode_record, garbage_prefix,
