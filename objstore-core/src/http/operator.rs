@@ -19,7 +19,7 @@ pub(super) async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     match (head.uri.path(), &head.method) {
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
-        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
+        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.all_infos())),
         (routes::MESSAGE, &Method::POST) => {
             let taken = inner.spread_message(body.collect(Message::MAX).await?).await?;
             Ok(answer::json(&serde_json::json!({ "nodes": taken })))
