@@ -49,15 +49,7 @@ impl Parked {
     }
 }
 
-/// How far ahead of this node's clock a stamp may be.
-const AHEAD_NANOS: u64 = 5 * 60 * 1_000_000_000;
-
 impl Inner {
-    /// Whether a stamp is from the future.
-    pub(crate) fn is_beyond(&self, time: u64) -> bool {
-        time > self.env.clock.wall_nanos().saturating_add(AHEAD_NANOS)
-    }
-
     /// Takes on records of other nodes, which are durable when this returns; those from the future
     /// are parked.
     pub(crate) async fn merge(&self, records: Vec<Record>) -> Result<(), Error> {
