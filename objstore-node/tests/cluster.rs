@@ -130,7 +130,8 @@ fn a_copied_state_directory_is_refused_while_its_twin_lives() {
     expect(&a, &twin, "alive");
     harness::disk::copy_dir(&dir.path().join("b"), &dir.path().join("copy"));
     // Its remote is a directory below the state directory, as that of the other.
-    let refused = launch(dir.path(), "copy", &[&a.private()]).try_start().unwrap_err();
+    let refused =
+        launch(dir.path(), "copy", &[&a.private()]).try_start().err().expect("it is refused");
     assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
     let line = refused.stderr.last().unwrap();
     for part in [&*twin, &*b.private(), "--new-node-id"] {
