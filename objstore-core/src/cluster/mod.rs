@@ -2,12 +2,16 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod absent;
 mod address;
+mod agreements;
 mod announce;
 mod authority;
 mod bodies;
 mod budget;
+mod compare;
 mod counts;
+mod digesting;
 mod forget;
 mod frames;
 mod gossip;
@@ -22,6 +26,7 @@ mod owner;
 mod parked;
 mod peers;
 mod skew;
+mod sync;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -77,6 +82,8 @@ pub(crate) struct Cluster {
     public_addr: Mutex<String>,
     pub(crate) news: Arc<News>,
     parked: parked::Parked,
+    agreements: agreements::Agreements,
+    comparing: sync::Comparing,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -121,6 +128,8 @@ impl Cluster {
             has_warned_of_directories: AtomicBool::new(false),
             news,
             parked: parked::Parked::default(),
+            agreements: agreements::Agreements::load(store)?,
+            comparing: sync::Comparing::default(),
         })
     }
 
@@ -300,9 +309,12 @@ impl Inner {
         infos
     }
 
-    /// Whether the journal has been compared with that of another node since the start.
+    /// Whether the journal has been compared with that of another node since the start, or there is
+    /// none to compare it with.
     pub(crate) fn has_synced(&self) -> bool {
-        true
+        let cluster = &self.cluster;
+        cluster.comparing.has_synced()
+            || (cluster.has_looked.load(Ordering::Acquire) && cluster.peers.live().is_empty())
     }
 
     /// Whether this node knows as much as it can: it has looked for the others, and if there are
@@ -356,5 +368,7 @@ pub(crate) async fn run(node: Weak<Inner>) {
         hello::run(&node),
         trust::run(&node),
         announce::run(&node),
+        digesting::run(&node),
+        sync::run(&node),
     );
 }

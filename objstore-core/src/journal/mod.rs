@@ -32,7 +32,9 @@ pub(crate) use format::{
     garbage_prefix, garbage_version, load_entry,
 };
 pub(crate) use identity::settle_node_id;
-pub(crate) use intents::{BegunUpload, Intents, Note, QueuedUpload, each, load_pending};
+pub(crate) use intents::{
+    BegunUpload, Intents, Note, QueuedUpload, each, load_pending, oldest_pending,
+};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use past::{Agreed, Horizon, gone_for_good, load_gone};
 pub(crate) use record::{Entry, Live, Presence, Record};
