@@ -21,8 +21,11 @@ mod script;
 mod world;
 
 use std::cell::RefCell;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use world::World;
 
@@ -34,6 +37,9 @@ struct Story {
     most: usize,
     seeds: u64,
 }
+
+/// When no seed has ended for so long, those under way never will.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const ALONE: Story = Story { first: 1..2, most: 1, seeds: 100 };
 const CLUSTER: Story = Story { first: 3..6, most: 7, seeds: 300 };
@@ -92,40 +98,51 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs seeds, several at a time; those that went wrong.
+/// Runs seeds, several at a time; those that went wrong. One that does not come to an end is named
+/// too, and its thread left alone.
 fn run_all(story: &Story, seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
     catch_panics();
-    let next = AtomicU64::new(seeds.start);
-    let (acked, reads) = (AtomicU64::new(0), AtomicU64::new(0));
-    let failed = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let work = || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if !seeds.contains(&seed) {
-                        return;
-                    }
-                    let ran = run(story, seed, false);
-                    acked.fetch_add(ran.acked, Ordering::Relaxed);
-                    reads.fetch_add(ran.reads, Ordering::Relaxed);
-                    if !ran.wrong.is_empty() {
-                        println!("seed {seed} went wrong: {}", ran.wrong[0]);
-                        failed.lock().unwrap().push((seed, ran.wrong));
-                    }
+    let (ended, ends) = std::sync::mpsc::channel();
+    let next = Arc::new(AtomicU64::new(seeds.start));
+    let mut under_way = BTreeMap::new();
+    for number in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+        let (story, seeds, next, ended) =
+            (story.clone(), seeds.clone(), next.clone(), ended.clone());
+        let work = move || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if !seeds.contains(&seed) || ended.send((number, seed, None)).is_err() {
+                    return;
                 }
-            };
-            std::thread::Builder::new().name("seed".to_owned()).spawn_scoped(scope, work).unwrap();
+                let ran = run(&story, seed, false);
+                let _ = ended.send((number, seed, Some(ran)));
+            }
+        };
+        std::thread::Builder::new().name("seed".to_owned()).spawn(work).unwrap();
+    }
+    drop(ended);
+    let (mut acked, mut reads, mut failed) = (0, 0, Vec::new());
+    loop {
+        match ends.recv_timeout(PATIENCE) {
+            Ok((number, seed, None)) => drop(under_way.insert(number, seed)),
+            Ok((number, seed, Some(ran))) => {
+                under_way.remove(&number);
+                acked += ran.acked;
+                reads += ran.reads;
+                if let Some(wrong) = ran.wrong.first() {
+                    println!("seed {seed} went wrong: {wrong}");
+                    failed.push((seed, ran.wrong));
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let stuck = under_way.values().map(|seed| (*seed, vec!["no end".to_owned()]));
+                failed.extend(stuck);
+                break;
+            }
         }
-    });
-    println!(
-        "{} seeds, {} acknowledged changes, {} reads",
-        seeds.end - seeds.start,
-        acked.into_inner(),
-        reads.into_inner()
-    );
-    let mut failed = failed.into_inner().unwrap();
+    }
+    println!("{} seeds, {acked} acknowledged changes, {reads} reads", seeds.end - seeds.start);
     failed.sort();
     failed
 }
