@@ -31,6 +31,7 @@ pub(crate) async fn run(node: Weak<Inner>, uploads: Arc<Uploads>, clock: Arc<dyn
             }
         };
         tokio::select! {
+            biased;
             () = uploads.more.notified() => {}
             () = later => {}
             Some(_) = running.join_next() => {}

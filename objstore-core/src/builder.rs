@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, TcpNetwork};
+use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork, Trust};
+use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
 use crate::janitor::{Janitor, Rooms};
@@ -15,7 +16,7 @@ use crate::journal::{
     self, FjallJournal, Intents, JournalStore, MemoryJournal, NodeId, StampSource, StoreError,
     Writer, WriterHandle,
 };
-use crate::node::{Inner, Node, Threads};
+use crate::node::{Inner, Node};
 use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{DirStore, MemoryRemote, RemoteStore, S3Settings, Uploads, Watched};
 use crate::reserve::Reserve;
@@ -104,7 +105,8 @@ impl Builder {
 
     /// Starts the node: locks its directories, opens the journal, cleans up after a crash. Must be
     /// called on a tokio runtime; the node works on that one. Starts two threads of its own (one
-    /// that writes the journal, one that cleans up) and those of the database; opens no listener.
+    /// that writes the journal, one that cleans up, see [`Workers`](crate::env::Workers)) and
+    /// those of the database; opens no listener.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`]: the settings contradict each other, or a directory cannot be
@@ -138,6 +140,7 @@ impl Builder {
         let blocking = Arc::clone(&env.blocking);
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
+        inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
         inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
         Ok(Node::run(inner))
     }
@@ -173,10 +176,12 @@ fn open(
     remote: Option<Arc<dyn RemoteStore>>,
 ) -> Result<Arc<Inner>, Error> {
     let places = if in_memory || (env.disk.is_some() && env.journal.is_some()) {
-        Places::in_memory(&env, remote)
+        Places::in_memory(&env, new_node_id, remote)?
     } else {
         Places::on_disk(&settings, &env, new_node_id, remote)?
     };
+    let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
+    let trust = Arc::new(trust);
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
     let (remote, reach) = Watched::new(remote);
     let remote: Arc<dyn RemoteStore> = Arc::new(remote);
@@ -258,8 +263,11 @@ fn open(
     // Before its thread runs, so that nobody sees an empty node.
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
-    let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
-    let threads = Threads::start(handle, queue, writer, janitor, waiting, rooms)?;
+    let network = env
+        .network
+        .clone()
+        .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
+    let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
     Ok(Arc::new(Inner {
         started: env.clock.monotonic(),
@@ -271,6 +279,8 @@ fn open(
         fills,
         seen: Seen::new(settings.key_ttl_ms),
         cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        trust,
+        exchange: Exchange::new(),
         phase: AtomicU8::default(),
         settings,
         env,
@@ -283,25 +293,32 @@ fn open(
         shared,
         remote,
         reach,
-        threads,
+        crew,
         dirs: Mutex::new(dirs),
     }))
 }
 
 impl Places {
-    fn in_memory(env: &Env, remote: Option<Arc<dyn RemoteStore>>) -> Self {
+    fn in_memory(
+        env: &Env,
+        new_node_id: bool,
+        remote: Option<Arc<dyn RemoteStore>>,
+    ) -> Result<Self, Error> {
         let remote = remote
             .unwrap_or_else(|| Arc::new(MemoryRemote::with_clock("node", Arc::clone(&env.clock))));
+        let store = env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default()));
         let ms = env.clock.wall_nanos() / 1_000_000;
-        Self {
-            node_id: NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48)),
-            store: env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default())),
+        let fresh = NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48));
+        Ok(Self {
+            node_id: journal::settle_node_id(store.as_ref(), fresh, new_node_id)
+                .map_err(damaged)?,
+            store,
             disk: env.disk.clone().unwrap_or_else(|| Arc::new(MemoryDisk::default())),
             journal_disk: None,
             remote,
             mark: None,
             dirs: None,
-        }
+        })
     }
 
     fn on_disk(

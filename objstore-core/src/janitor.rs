@@ -2,11 +2,12 @@
 //! space of dead small bodies back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::types::ObjectId;
+use tokio::sync::Notify;
 
 use crate::bodies::FileStore;
 use crate::env::{Clock, Disk};
@@ -34,12 +35,14 @@ pub(crate) struct Janitor {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     /// Files that are gone; their notes in the journal may go too.
     removed: Mutex<Vec<(ObjectId, Stamp)>>,
     /// Bytes of small bodies that were removed since the last reclaim.
     dead_inline: AtomicU64,
+    /// Told of each chore; a janitor that is a thread waits for the channel itself.
+    more: Notify,
 }
 
 #[derive(Debug)]
@@ -78,23 +81,58 @@ struct Pause {
     until: Instant,
 }
 
+/// Where the janitor is in its work.
+struct Shift {
+    next: Option<Chore>,
+    /// How long after the last look at the disk the next one is due.
+    tick: Duration,
+    looked: Instant,
+    pause: Pause,
+}
+
+/// What the janitor does next.
+enum Next {
+    Again,
+    /// Nothing, until there is a chore or this much time has passed.
+    Wait(Duration),
+    Stop,
+}
+
+impl Shift {
+    fn begin(rooms: &Rooms) -> Self {
+        // How much the caches of the last run take is nowhere written down.
+        if rooms.usage.max().is_some()
+            && let Ok(bytes) = rooms.disk.physical_bytes()
+        {
+            rooms.usage.found_on_disk(bytes);
+        }
+        let now = rooms.clock.monotonic();
+        Self { next: None, tick: Duration::ZERO, looked: now, pause: Pause { until: now } }
+    }
+}
+
 /// The chores given so far, for the thread that is yet to be started.
 pub(crate) struct Waiting(Receiver<Chore>);
 
 impl Janitor {
     pub(crate) fn new() -> (Self, Waiting) {
         let (chores, receiver) = channel();
-        let shared = Shared { removed: Mutex::default(), dead_inline: AtomicU64::new(0) };
+        let shared = Shared::default();
         (Self { chores, shared: Arc::new(shared) }, Waiting(receiver))
     }
 
+    fn give(&self, chore: Chore) {
+        let _ = self.chores.send(chore);
+        self.shared.more.notify_one();
+    }
+
     pub(crate) fn remove_staged(&self, staged: String, target: Option<(ObjectId, Stamp)>) {
-        let _ = self.chores.send(Chore::Staged { staged, target });
+        self.give(Chore::Staged { staged, target });
     }
 
     /// Removes the file of a version whose removal is noted in the journal.
     pub(crate) fn remove_file(&self, id: ObjectId, stamp: Stamp, physical: u64) {
-        let _ = self.chores.send(Chore::File(Garbage { id, stamp, physical }));
+        self.give(Chore::File(Garbage { id, stamp, physical }));
     }
 
     /// A small body became dead.
@@ -113,45 +151,64 @@ impl Janitor {
         std::mem::take(&mut *self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends the thread after all chores given before.
+    /// Ends the work after all chores given before.
     pub(crate) fn stop(&self) {
-        let _ = self.chores.send(Chore::Stop);
+        self.give(Chore::Stop);
     }
 
-    /// Works until stopped.
+    /// Works until stopped. Blocks.
     pub(crate) fn run(&self, waiting: Waiting, rooms: &Rooms) {
-        // How much the caches of the last run take is nowhere written down.
-        if rooms.usage.max().is_some()
-            && let Ok(bytes) = rooms.disk.physical_bytes()
-        {
-            rooms.usage.found_on_disk(bytes);
-        }
-        let mut next = None;
-        let mut tick = Duration::ZERO;
-        let mut looked = rooms.clock.monotonic();
-        let mut pause = Pause { until: looked };
+        let mut shift = Shift::begin(rooms);
         loop {
-            let since = rooms.clock.monotonic().saturating_duration_since(looked);
-            // However many chores there are, the disk is looked at in between.
-            if since >= tick {
-                let busy = self.look(rooms, &mut pause);
-                tick = if busy { BUSY_TICK } else { IDLE_TICK };
-                looked = rooms.clock.monotonic();
-                continue;
-            }
-            let chore = match next.take() {
-                Some(chore) => Ok(chore),
-                None => waiting.0.recv_timeout(tick.saturating_sub(since)),
-            };
-            match chore {
-                Ok(Chore::Staged { staged, target }) => {
-                    warn_on_error(rooms.files.remove_staged(&staged, target));
-                }
-                Ok(Chore::File(garbage)) => next = self.remove_files(garbage, &waiting, rooms),
-                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+            match self.work(&mut shift, &waiting, rooms) {
+                Next::Again => {}
+                Next::Wait(longest) => match waiting.0.recv_timeout(longest) {
+                    Ok(chore) => shift.next = Some(chore),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                Next::Stop => return,
             }
         }
+    }
+
+    /// The same as a task, for a runtime on which waiting for the disk holds nobody up.
+    pub(crate) async fn run_as_task(self, waiting: Waiting, rooms: Rooms) {
+        let mut shift = Shift::begin(&rooms);
+        loop {
+            match self.work(&mut shift, &waiting, &rooms) {
+                Next::Again => tokio::task::yield_now().await,
+                Next::Wait(longest) => {
+                    let _ = tokio::time::timeout(longest, self.shared.more.notified()).await;
+                }
+                Next::Stop => return,
+            }
+        }
+    }
+
+    /// Looks at the disk if it is time to, else does one chore.
+    fn work(&self, shift: &mut Shift, waiting: &Waiting, rooms: &Rooms) -> Next {
+        let since = rooms.clock.monotonic().saturating_duration_since(shift.looked);
+        // However many chores there are, the disk is looked at in between.
+        if since >= shift.tick {
+            let busy = self.look(rooms, &mut shift.pause);
+            shift.tick = if busy { BUSY_TICK } else { IDLE_TICK };
+            shift.looked = rooms.clock.monotonic();
+            return Next::Again;
+        }
+        let chore = match shift.next.take() {
+            Some(chore) => Ok(chore),
+            None => waiting.0.try_recv(),
+        };
+        match chore {
+            Ok(Chore::Staged { staged, target }) => {
+                warn_on_error(rooms.files.remove_staged(&staged, target));
+            }
+            Ok(Chore::File(garbage)) => shift.next = self.remove_files(garbage, waiting, rooms),
+            Ok(Chore::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
+            Err(TryRecvError::Empty) => return Next::Wait(shift.tick.saturating_sub(since)),
+        }
+        Next::Again
     }
 
     /// Measures, makes room, and has a broken journal tried again; true while there is work.

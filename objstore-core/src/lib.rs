@@ -49,6 +49,7 @@ mod bodies;
 mod builder;
 mod cache;
 mod cluster;
+mod crew;
 mod digest;
 pub mod env;
 mod fills;
@@ -66,6 +67,7 @@ pub mod testing;
 mod usage;
 
 pub use builder::Builder;
+pub use cluster::{ClusterKey, Message, Received, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;

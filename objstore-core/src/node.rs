@@ -1,6 +1,5 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use objstore_client::types::PeerInfo;
@@ -11,14 +10,12 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Exchange, Subscription, Trust};
+use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
 use crate::http::{PublicService, Server};
-use crate::janitor::{Janitor, Rooms, Waiting};
-use crate::journal::{
-    Change, Committed, JournalStore, NodeId, Queue, StampSource, Writer, WriterHandle, WriterShared,
-};
+use crate::journal::{Change, Committed, JournalStore, NodeId, StampSource, WriterShared};
 use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{Reach, RemoteStore, Uploads};
 use crate::settings::Settings;
@@ -60,8 +57,10 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) exchange: Exchange,
     pub(crate) phase: AtomicU8,
-    pub(crate) threads: Threads,
+    pub(crate) crew: Crew,
     /// Unlocked last.
     pub(crate) dirs: Mutex<Option<StateDir>>,
 }
@@ -122,6 +121,33 @@ impl Node {
         self.inner.cluster.addr()
     }
 
+    /// Where the private API is served in the clear to whoever looks after the node; none when it
+    /// is not.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<std::net::SocketAddr> {
+        self.inner.cluster.debug_addr()
+    }
+
+    /// Sends a message to the applications on all other live nodes: at most once to each, in no
+    /// order. Returns how many nodes took it; those that do not within two seconds are not counted,
+    /// and may have it all the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for more than [`Message::MAX`](crate::Message::MAX) bytes, [`ErrorKind::Stopping`].
+    ///
+    /// # Cancellation
+    /// Dropping the future sends to no further node.
+    pub async fn send(&self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
+        self.inner.send_message(payload.into()).await
+    }
+
+    /// Follows what applications on other nodes [send](Self::send), from now on. Keeps no node
+    /// alive.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.inner.cluster.subscribe()
+    }
+
     /// Says that this node is about to stop: [`is_ready`](Self::is_ready) and `/readyz` turn at
     /// once, requests go on being served.
     pub fn drain(&self) {
@@ -149,8 +175,9 @@ impl Node {
         inner.phase.store(STOPPED, Ordering::Release);
         self.handle.stop_tasks();
         inner.fills.stop(&inner.stopping());
-        inner.threads.tell();
-        env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.threads.join()).await
+        inner.crew.tell();
+        inner.crew.ended().await;
+        env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.crew.join()).await
     }
 }
 
@@ -168,14 +195,14 @@ impl Inner {
     }
 
     pub(crate) async fn commit(&self, change: Change) -> Result<Committed, Error> {
-        self.threads.writer.commit(change).await
+        self.crew.commit(change).await
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.threads.tell();
-        self.threads.join();
+        self.crew.tell();
+        self.crew.join();
     }
 }
 
@@ -200,8 +227,8 @@ impl Drop for Handle {
         // An upload that is being stopped may hold on to the rest for a moment.
         self.inner.phase.store(STOPPED, Ordering::Release);
         self.inner.fills.stop(&self.inner.stopping());
-        self.inner.threads.tell();
-        self.inner.threads.join();
+        self.inner.crew.tell();
+        self.inner.crew.join();
         self.inner.dirs.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -215,58 +242,5 @@ impl std::fmt::Debug for Handle {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("id", &self.node_id).finish_non_exhaustive()
-    }
-}
-
-/// The node's own threads.
-pub(crate) struct Threads {
-    writer: WriterHandle,
-    janitor: Janitor,
-    running: Mutex<Option<[JoinHandle<()>; 2]>>,
-}
-
-impl Threads {
-    pub(crate) fn start(
-        handle: WriterHandle,
-        queue: Queue,
-        writer: Writer,
-        janitor: Janitor,
-        waiting: Waiting,
-        rooms: Rooms,
-    ) -> Result<Self, Error> {
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| {
-                Error::new(ErrorKind::Unavailable, "no thread could be started").with_source(e)
-            })
-        };
-        let cleaner = janitor.clone();
-        let shared = Arc::clone(&rooms.shared);
-        let running = [
-            spawn(
-                "objstore-writer",
-                Box::new(move || {
-                    let _said = shared.broken_on_panic();
-                    writer.run(queue);
-                }),
-            )?,
-            spawn("objstore-janitor", Box::new(move || cleaner.run(waiting, &rooms)))?,
-        ];
-        Ok(Self { writer: handle, janitor, running: Mutex::new(Some(running)) })
-    }
-
-    /// Tells the threads to end; does not wait.
-    fn tell(&self) {
-        self.writer.stop();
-    }
-
-    /// Waits for the threads to end. Blocks.
-    fn join(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some([writer, janitor]) = running.take() {
-            // The writer first: its last answers leave chores for the janitor.
-            let _ = writer.join();
-            self.janitor.stop();
-            let _ = janitor.join();
-        }
     }
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterKey;
 use crate::remote::S3Settings;
 
 /// Everything about a node that can be tuned, as plain data. `Settings::default()` suits one node
@@ -230,6 +231,19 @@ pub struct ClusterSettings {
     pub nodes: Vec<String>,
     /// The name of the cluster; nodes of another are refused. Default `default`.
     pub tag: String,
+    /// A file with the keys that the nodes of the cluster share, one a line: the first issues
+    /// this node's certificate, all are accepted. It is read again when it changes. Default none:
+    /// only what runs on this machine is served.
+    pub cluster_key_file: Option<PathBuf>,
+    /// The keys themselves, instead of a file; never serialised. Default none.
+    #[serde(skip)]
+    pub keys: Vec<ClusterKey>,
+    /// Without a key, serve nodes on other machines too: whoever can connect can read, change and
+    /// delete everything. Default false.
+    pub insecure: bool,
+    /// Where the private API is served in the clear to whoever looks after the node, `host:port`,
+    /// loopback only. Default none.
+    pub debug_addr: Option<String>,
 }
 
 impl Default for ClusterSettings {
@@ -239,6 +253,10 @@ impl Default for ClusterSettings {
             advertise_addr: None,
             nodes: Vec::new(),
             tag: "default".to_owned(),
+            cluster_key_file: None,
+            keys: Vec::new(),
+            insecure: false,
+            debug_addr: None,
         }
     }
 }

@@ -51,6 +51,9 @@ impl Settings {
         node.fetch_prefixes = layers.read_all("fetch-prefix", any)?;
         node.uploads.write_back = layers.read("write", write_back)?;
         node.key_ttl_ms = layers.read("key-ttl", milliseconds)?;
+        node.cluster.cluster_key_file = layers.read_if_given("cluster-key-file", path)?;
+        node.cluster.insecure = layers.read("insecure-cluster", yes_or_no)?;
+        node.cluster.debug_addr = layers.read_if_given("debug-addr", address)?;
         Ok(Self {
             node,
             public_addr: layers.read("public-addr", address)?,

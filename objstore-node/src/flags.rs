@@ -40,6 +40,7 @@ pub(crate) enum Shape {
 const SERVING: &str = "Serving";
 const STORAGE: &str = "Storage";
 const BUCKET: &str = "Bucket";
+const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 /// What a setting is unless its row says otherwise.
@@ -215,6 +216,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "cluster-key-file",
+        env: Some("APP_CLUSTER_KEY_FILE"),
+        value: "FILE",
+        group: CLUSTER,
+        meaning: "Keys that the nodes share, one a line, from `objstore keygen`; read again when it changes",
+        ..SETTING
+    },
+    Setting {
+        name: "insecure-cluster",
+        env: Some("APP_INSECURE_CLUSTER"),
+        default: "0",
+        value: "0|1",
+        group: CLUSTER,
+        meaning: "Without a key, let nodes on other machines in too: whoever can connect may do everything",
+        shape: Shape::OptionalValue("1"),
+        ..SETTING
+    },
+    Setting {
+        name: "debug-addr",
+        env: Some("NET_DEBUG_ADDR"),
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Address on loopback where the private API is answered in the clear, to be asked with curl",
+        ..SETTING
+    },
+    Setting {
         name: "debug",
         short: Some('d'),
         env: Some("APP_DEBUG_LEVEL"),
@@ -281,10 +308,7 @@ pub(crate) const LATER: &[Later] = &[
     later("nodes", Some('N'), Some("APP_CLUSTER_NODES"), "cluster"),
     later("tag", Some('T'), Some("APP_CLUSTER_TAGNAME"), "cluster"),
     later("private-addr", None, Some("NET_PRIVATE_ADDR"), "cluster"),
-    later("debug-addr", None, Some("NET_DEBUG_ADDR"), "cluster"),
     later("advertise-addr", None, None, "cluster"),
-    later("cluster-key-file", None, None, "cluster"),
-    later("insecure-cluster", None, None, "cluster"),
     later("token-file", None, None, "access control"),
     later("tls-cert", None, None, "access control"),
     later("tls-key", None, None, "access control"),

@@ -107,6 +107,9 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
             info!("node ID: {id}");
             info!("storing in: state {state}, files {files}, remote {remote}");
             info!("listening on: http://{address}");
+            if let Some(at) = node.debug_addr() {
+                info!("private API for operators: http://{at}/private/v1/nodes");
+            }
             info!("try: curl http://{}/api/v1/id", reachable(address));
         }
         LogFormat::Json => {

@@ -18,5 +18,7 @@ pub const PURGE: &str = "x-meta-purge";
 pub const FETCH: &str = "x-meta-fetch";
 /// `true` when the body came from the remote for this answer (out).
 pub const FETCHED: &str = "x-meta-fetched";
+/// `true` when the body is, or came from, another node (out).
+pub const SYMLINK: &str = "x-meta-symlink";
 /// `true` while the remote is yet to get the object (out).
 pub const PENDING: &str = "x-meta-pending";

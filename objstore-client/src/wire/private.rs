@@ -21,7 +21,8 @@ pub mod routes {
     pub const ANNOUNCE: &str = "/private/v1/announce";
     /// `POST`: one step of the comparison of two journals.
     pub const SYNC: &str = "/private/v1/sync";
-    /// `GET`: units of a body.
+    /// `GET`: units of a body, each behind its checksum; `HEAD`: whether the first of them is to be
+    /// had.
     pub const GET: &str = "/private/v1/get/";
     /// `POST`: asks a node to hold a copy of a version.
     pub const PUT: &str = "/private/v1/put";
@@ -41,8 +42,21 @@ pub mod headers {
     pub const TAG: &str = "x-objstore-tag";
     /// [`PROTOCOL`](super::PROTOCOL) of the asker.
     pub const PROTOCOL: &str = "x-objstore-protocol";
-    /// The stamp of the version that is meant, in hexadecimal.
+    /// The stamp of the version that is meant, or that units are sealed with, as it stands in the
+    /// metadata of an object in the bucket.
     pub const STAMP: &str = "x-objstore-stamp";
+    /// The units that are asked for, `first-end`, the end exclusive.
+    pub const UNITS: &str = "x-objstore-units";
+    /// `1`: the node that is asked may ask the remote.
+    pub const FETCH: &str = "x-objstore-fetch";
+    /// A key of the remote, percent-encoded, where it is not the id.
+    pub const KEY: &str = "x-objstore-key";
+    /// The remote's tag of the version that is meant.
+    pub const ETAG: &str = "x-objstore-etag";
+    /// How many bytes of record come before the units, where the asker does not have it.
+    pub const RECORD: &str = "x-objstore-record";
+    /// How long ago the remote said so, in milliseconds.
+    pub const AGE: &str = "x-objstore-age";
 }
 
 /// Who a node is: what two nodes tell each other before anything else.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct FileStore {
     janitor: Janitor,
     open: Cache<(ObjectId, Stamp), Arc<dyn DiskFile>>,
     /// Staged names whose commit failed in an unknown way; looked at when the journal is back.
-    unresolved: Mutex<HashSet<String>>,
+    unresolved: Mutex<BTreeSet<String>>,
     /// The files of bodies that are here in part, while somebody works with them.
     partial: Mutex<HashMap<(ObjectId, Stamp), Weak<PartialFile>>>,
 }

@@ -131,6 +131,17 @@ impl PartialFile {
         file.write_all_at(&entries, self.layout.table_offset(first))?;
         Ok(true)
     }
+
+    /// Makes what was written durable, the name too, and tells the bytes of disk that it takes; none
+    /// when the file was removed. Blocks.
+    pub(crate) fn sync(&self) -> io::Result<Option<u64>> {
+        let Some(file) = self.look()?.filter(|_| !self.is_removed()) else { return Ok(None) };
+        file.sync()?;
+        let path = layout::path(self.record.id, self.record.stamp);
+        let (dir, _) = path.split_once('/').unwrap_or_default();
+        self.store.disk().sync_dir(dir)?;
+        Ok(Some(file.physical_bytes()?).filter(|_| !self.is_removed()))
+    }
 }
 
 impl Drop for PartialFile {

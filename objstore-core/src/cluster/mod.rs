@@ -2,24 +2,41 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod authority;
+mod bodies;
+mod budget;
+mod counts;
 mod hello;
 mod join;
+mod key;
+mod locate;
+mod messages;
+mod owner;
 mod peers;
 mod tcp;
+#[cfg(test)]
+mod tests;
+mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
+pub use key::ClusterKey;
+pub(crate) use locate::{Exchange, Locator};
+pub use messages::{Message, Received, Subscription};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
+pub(crate) use trust::Trust;
 
 use crate::env::{Listening, Network};
 use crate::http::PrivateService;
 use crate::journal::NodeId;
 use crate::node::Inner;
 use crate::settings::ClusterSettings;
+use budget::Budget;
+use messages::Messages;
 
 /// This node's part in the cluster.
 #[derive(Debug)]
@@ -27,9 +44,14 @@ pub(crate) struct Cluster {
     pub(crate) peers: Peers,
     /// Drawn at the start: tells two processes with one node id apart.
     pub(crate) boot: u32,
-    listening: Mutex<Option<Box<dyn Listening>>>,
+    messages: Messages,
+    pub(crate) budget: Budget,
+    /// For other nodes, and for operators.
+    listening: Mutex<Vec<Box<dyn Listening>>>,
     /// Where others reach this node, once it listens.
     advertised: Mutex<String>,
+    /// Where operators reach it, if they do.
+    debug: Mutex<Option<std::net::SocketAddr>>,
     /// Where clients reach it; empty until it serves.
     public_addr: Mutex<String>,
 }
@@ -44,8 +66,11 @@ impl Cluster {
         Self {
             peers: Peers::new(network, me, settings.tag.clone()),
             boot,
+            messages: Messages::new(),
+            budget: Budget::default(),
             listening: Mutex::default(),
             advertised: Mutex::default(),
+            debug: Mutex::default(),
             public_addr: Mutex::default(),
         }
     }
@@ -56,12 +81,17 @@ impl Cluster {
         node: Weak<Inner>,
         settings: &ClusterSettings,
     ) -> Result<(), Error> {
+        if let Some(address) = &settings.debug_addr {
+            let debug = tcp::debug(address, PrivateService::new(Weak::clone(&node))).await?;
+            *lock(&self.debug) = Some(debug.local_addr());
+            lock(&self.listening).push(Box::new(debug));
+        }
         let Some(address) = &settings.private_addr else { return Ok(()) };
         let network = self.peers.network();
         let listening = network.listen(address, PrivateService::new(node)).await?;
         let at = listening.local_addr().to_string();
         *lock(&self.advertised) = settings.advertise_addr.clone().unwrap_or(at);
-        *lock(&self.listening) = Some(listening);
+        lock(&self.listening).push(listening);
         Ok(())
     }
 
@@ -70,6 +100,11 @@ impl Cluster {
     pub(crate) fn addr(&self) -> Option<String> {
         let addr = lock(&self.advertised);
         (!addr.is_empty()).then(|| addr.clone())
+    }
+
+    /// Where the private API is served to operators, if it is.
+    pub(crate) fn debug_addr(&self) -> Option<std::net::SocketAddr> {
+        *lock(&self.debug)
     }
 
     pub(crate) fn public_addr(&self) -> String {
@@ -83,7 +118,8 @@ impl Cluster {
 
     /// Nobody is answered any more.
     pub(crate) fn stop(&self) {
-        drop(lock(&self.listening).take());
+        drop(std::mem::take(&mut *lock(&self.listening)));
+        self.messages.stop();
     }
 
     /// What is known of the other nodes.
@@ -107,5 +143,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    join::run(&node).await;
+    tokio::join!(join::run(&node), trust::run(&node));
 }

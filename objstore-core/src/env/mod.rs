@@ -7,6 +7,7 @@ mod disk;
 mod entropy;
 mod network;
 mod real_disk;
+mod workers;
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub use entropy::{Entropy, OsEntropy};
 pub use network::{Listening, Network, NetworkFuture};
 pub use real_disk::DirectoryDisk;
 pub(crate) use real_disk::{directory_bytes, file_bytes, make_private_dir, sync_directory};
+
+pub use workers::Workers;
 
 use crate::journal::JournalStore;
 
@@ -31,8 +34,11 @@ pub struct Env {
     pub entropy: Arc<dyn Entropy>,
     /// Runs work that may wait for a disk.
     pub blocking: Arc<dyn Blocking>,
+    /// Runs what writes the journal and what cleans up.
+    pub workers: Workers,
     /// Holds large bodies; none for the files directory of the settings. Replaced together with
-    /// the journal: such a node has a new id at each start, and its remote is in memory.
+    /// the journal, in which such a node keeps its id too; its remote is in memory unless one is
+    /// given.
     pub disk: Option<Arc<dyn Disk>>,
     /// Holds records and small bodies; none for a fjall database in the state directory of the
     /// settings.
@@ -47,6 +53,7 @@ impl Default for Env {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             blocking: Arc::new(TokioBlocking::default()),
+            workers: Workers::default(),
             disk: None,
             journal: None,
             network: None,

@@ -10,6 +10,7 @@ use super::fill::Fill;
 use crate::bodies::{UNIT, crc32c, unit_checksum};
 use crate::cache::Buffer;
 use crate::env;
+use crate::journal::Stamp;
 use crate::usage::Reservation;
 
 /// Units written to the file together: half a MiB.
@@ -62,32 +63,69 @@ impl<'a> Cutter<'a> {
         self.unit
     }
 
-    pub(super) async fn take(&mut self, mut chunk: &[u8]) -> Result<(), FillError> {
+    /// Begins the unit that is not whole anew: only whole ones come from another node.
+    pub(super) fn restart_unit(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Bytes that the unit that is not whole yet lacks.
+    pub(super) fn lacks(&self) -> usize {
+        self.fill.layout().unit_len(self.unit).saturating_sub(self.filled)
+    }
+
+    /// Takes bytes of one unit from another node, and the unit when it is whole and what that node
+    /// sealed with this stamp; false when it is not.
+    pub(super) async fn take_sealed(
+        &mut self,
+        piece: &[u8],
+        check: u32,
+        stamp: Stamp,
+    ) -> Result<bool, FillError> {
+        let len = self.fill.layout().unit_len(self.unit);
+        self.put(piece, len);
+        if self.filled < len {
+            return Ok(true);
+        }
+        let (id, _) = self.fill.origin().version();
+        let crc = self.buffer.as_ref().map_or(0, |buffer| crc32c(buffer.as_ref()));
+        if unit_checksum(crc, id, stamp, self.unit) != check {
+            return Ok(false);
+        }
+        self.whole(crc).await?;
+        Ok(true)
+    }
+
+    fn put(&mut self, piece: &[u8], len: usize) {
         let parts = self.fill.parts();
+        let buffer = self.buffer.get_or_insert_with(|| parts.buffers.take(len));
+        let room = buffer.as_mut().get_mut(self.filled..).unwrap_or_default();
+        if let Some(room) = room.get_mut(..piece.len()) {
+            room.copy_from_slice(piece);
+            self.filled += piece.len();
+        }
+    }
+
+    pub(super) async fn take(&mut self, mut chunk: &[u8]) -> Result<(), FillError> {
         while !chunk.is_empty() {
             let len = self.fill.layout().unit_len(self.unit);
-            let buffer = self.buffer.get_or_insert_with(|| parts.buffers.take(len));
-            let room = buffer.as_mut().get_mut(self.filled..).unwrap_or_default();
-            let (now, later) = chunk.split_at(chunk.len().min(room.len()));
-            if let Some(room) = room.get_mut(..now.len()) {
-                room.copy_from_slice(now);
-            }
-            self.filled += now.len();
+            let (now, later) = chunk.split_at(chunk.len().min(len - self.filled));
+            self.put(now, len);
             chunk = later;
             if self.filled == len {
-                self.whole().await?;
+                let crc = self.buffer.as_ref().map_or(0, |buffer| crc32c(buffer.as_ref()));
+                self.whole(crc).await?;
             }
         }
         Ok(())
     }
 
     /// The unit is whole.
-    async fn whole(&mut self) -> Result<(), FillError> {
+    async fn whole(&mut self, crc: u32) -> Result<(), FillError> {
         let Some(buffer) = self.buffer.take() else { return Ok(()) };
         let (id, stamp) = self.fill.origin().version();
-        let check = unit_checksum(crc32c(buffer.as_ref()), id, stamp, self.unit);
+        let check = unit_checksum(crc, id, stamp, self.unit);
         let bytes = buffer.freeze();
-        self.fill.arrived(self.unit, &bytes)?;
+        self.fill.arrived(self.unit, &bytes, self.fetch.via())?;
         self.fetch.arrived(self.unit, bytes.clone());
         self.batch.units.push(bytes);
         self.batch.checks.push(check);

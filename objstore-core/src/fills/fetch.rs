@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +11,20 @@ use tokio::time::timeout;
 
 use super::cutter::Cutter;
 use super::fill::Fill;
-use super::{FillError, count};
+use super::frames::Unframer;
+use super::others::{Search, Sought, Via};
+use super::{FillError, Readers, count};
+use crate::journal::{NodeId, Stamp};
 use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, Retry};
 
 /// Units on their way here: one request, and those that go on with it when it breaks off.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) units: Range<u64>,
+    /// Only the remote is asked.
+    remote_only: bool,
+    /// [`Via`].
+    via: AtomicU8,
     arrivals: Mutex<Arrivals>,
     news: Notify,
     task: OnceLock<AbortHandle>,
@@ -50,6 +58,15 @@ pub(super) enum Waited {
 pub(super) struct Reply {
     pub(super) end: u64,
     pub(super) body: Body,
+    pub(super) from: ReplyFrom,
+}
+
+/// Who replies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReplyFrom {
+    Remote,
+    /// Another node, which sealed its units with this stamp.
+    Peer(NodeId, Stamp),
 }
 
 /// The time that the end of a reply is waited for when all its bytes are here, so that its
@@ -62,10 +79,27 @@ pub(super) fn kib(bytes: u64) -> u32 {
 }
 
 impl Fetch {
-    pub(super) fn new(units: Range<u64>) -> Self {
+    pub(super) fn new(units: Range<u64>, remote_only: bool) -> Self {
         let len = usize::try_from(units.end - units.start).unwrap_or(0);
         let arrivals = Arrivals { held: vec![None; len], next: units.start, ended: None };
-        Self { units, arrivals: Mutex::new(arrivals), news: Notify::new(), task: OnceLock::new() }
+        let via = if remote_only { Via::Remote } else { Via::Holder };
+        Self {
+            units,
+            remote_only,
+            via: AtomicU8::new(via as u8),
+            arrivals: Mutex::new(arrivals),
+            news: Notify::new(),
+            task: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn via(&self) -> Via {
+        Via::from_u8(self.via.load(Ordering::Acquire))
+    }
+
+    fn set_via(&self, via: Via) {
+        self.via.store(via as u8, Ordering::Release);
+        self.news.notify_waiters();
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
@@ -81,7 +115,8 @@ impl Fetch {
         self.arrivals().held.get(self.index(unit)?)?.clone()
     }
 
-    pub(super) async fn wait(&self, unit: u64) -> Waited {
+    /// Waits for a unit, as far as readers of this kind may.
+    pub(super) async fn wait(&self, unit: u64, readers: Readers) -> Waited {
         loop {
             let mut news = std::pin::pin!(self.news.notified());
             // Before looking, so that nothing that comes in between is missed.
@@ -95,8 +130,23 @@ impl Fetch {
                     _ if unit < arrivals.next => return Waited::Stored,
                     Some(Err(error)) => return Waited::Failed(error.clone()),
                     Some(Ok(())) => return Waited::Stored,
+                    None if !readers.may_wait_for(self.via()) => {
+                        return Waited::Failed(FillError::NotHere);
+                    }
                     None => {}
                 }
+            }
+            news.await;
+        }
+    }
+
+    /// Waits until it is over.
+    pub(super) async fn ended(&self) {
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            if self.arrivals().ended.is_some() {
+                return;
             }
             news.await;
         }
@@ -194,7 +244,8 @@ impl Drop for Running {
     }
 }
 
-/// Brings all units of a fetch, asking again for what is missing when a reply breaks off.
+/// Brings all units of a fetch, asking again for what is missing when a reply breaks off: first
+/// another node, each once, then the remote, as often as it takes.
 async fn bring(
     fill: &Arc<Fill>,
     fetch: &Arc<Fetch>,
@@ -204,24 +255,52 @@ async fn bring(
     fill.check()?;
     let end = fill.bytes_of(&fetch.units).end;
     let mut cutter = Cutter::new(fill, fetch);
+    let mut search = Search { over: fetch.remote_only, ..Search::default() };
     let mut failed = 0;
     while cutter.position() < end {
         let (from, unit) = (cutter.position(), cutter.unit());
-        let received = match reply.take() {
+        let next = match reply.take() {
             Some(reply) => {
                 // Somebody else has asked for it.
-                count(&fill.counts().requests, 1);
-                receive(fill, reply, &mut cutter).await
+                count_request(fill, reply.from);
+                if let ReplyFrom::Peer(..) = reply.from {
+                    fetch.set_via(Via::Owner);
+                }
+                Ok(reply)
             }
-            None => match ask(fill, from..end).await {
-                Ok(reply) => receive(fill, reply, &mut cutter).await,
-                Err(error) => Err(error),
-            },
+            None => seek(fill, fetch, &cutter, &mut search).await,
+        };
+        let received = match next {
+            Ok(Reply { end, body, from: ReplyFrom::Remote }) => {
+                fetch.set_via(Via::Remote);
+                receive(fill, end, body, &mut cutter).await
+            }
+            Ok(Reply { end, body, from: ReplyFrom::Peer(node, stamp) }) => {
+                fill.takes_from(node);
+                let received = receive_frames(fill, end, body, stamp, &mut cutter).await;
+                match received {
+                    Err(FillError::Remote(error)) => {
+                        let at = cutter.position();
+                        tracing::debug!(%node, at, %error, "a node broke off");
+                        search.failed(node);
+                        count(&fill.counts().resumed, u64::from(cutter.unit() > unit));
+                        continue;
+                    }
+                    other => other,
+                }
+            }
+            Err(error) => Err(error),
         };
         let error = match received {
             Ok(()) => continue,
             Err(FillError::Remote(error)) => error,
-            Err(error) => return Err(error),
+            Err(error) => {
+                // What came before is good.
+                if matches!(error, FillError::Nowhere { .. }) {
+                    cutter.finish().await;
+                }
+                return Err(error);
+            }
         };
         // Tries are counted from the last unit that came through.
         failed = if cutter.unit() > unit { 1 } else { failed + 1 };
@@ -240,11 +319,46 @@ async fn bring(
     Ok(())
 }
 
-/// Asks for a range of the version, and checks that the answer is about just that.
+fn count_request(fill: &Fill, from: ReplyFrom) {
+    match from {
+        ReplyFrom::Remote => count(&fill.counts().requests, 1),
+        ReplyFrom::Peer(..) => count(&fill.counts().peer_requests, 1),
+    }
+}
+
+/// Finds somebody who gives what is missing.
+async fn seek(
+    fill: &Fill,
+    fetch: &Fetch,
+    cutter: &Cutter<'_>,
+    search: &mut Search,
+) -> Result<Reply, FillError> {
+    let end = fill.bytes_of(&fetch.units).end;
+    if let Some(others) = fill.others().filter(|_| !search.over) {
+        let units = cutter.unit()..fetch.units.end;
+        let via = |via| fetch.set_via(via);
+        match others.seek(fill.origin(), units, search, &via).await {
+            Sought::Peer(reply) => {
+                let from = ReplyFrom::Peer(reply.node, reply.stamp);
+                count_request(fill, from);
+                return Ok(Reply { end, body: reply.body, from });
+            }
+            Sought::Nowhere { unreachable } => return Err(FillError::Nowhere { unreachable }),
+            Sought::Remote => search.over = true,
+        }
+    }
+    fetch.set_via(Via::Remote);
+    ask(fill, cutter.position()..end).await
+}
+
+/// Asks the remote for a range of the version, and checks that the answer is about just that.
 async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
     let origin = fill.origin();
-    count(&fill.counts().requests, 1);
-    let get = RemoteGet::range_of(range.clone(), origin.etag.as_str());
+    let Some(etag) = origin.etag.as_deref() else {
+        return Err(FillError::Nowhere { unreachable: false });
+    };
+    count_request(fill, ReplyFrom::Remote);
+    let get = RemoteGet::range_of(range.clone(), etag);
     let answer = timeout(Retry::DEMAND.deadline, fill.parts().remote.get(&origin.key, get)).await;
     let object = match answer {
         Ok(Ok(object)) => object,
@@ -254,7 +368,7 @@ async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
         Ok(Err(error)) => return Err(FillError::Remote(error)),
         Err(_) => return Err(broken("the remote did not answer in time")),
     };
-    if object.head.etag != origin.etag {
+    if object.head.etag != etag {
         return Err(FillError::Changed);
     }
     let len = range.end - range.start;
@@ -264,32 +378,75 @@ async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
     if !fits {
         return Err(broken("the remote answered with another range or size than was asked for"));
     }
-    Ok(Reply { end: range.end, body: object.body })
+    Ok(Reply { end: range.end, body: object.body, from: ReplyFrom::Remote })
 }
 
 /// Takes a reply in. Between two chunks no more time may pass than the settings say; what is done
 /// with a chunk does not count.
-async fn receive(fill: &Fill, mut reply: Reply, cutter: &mut Cutter<'_>) -> Result<(), FillError> {
+async fn receive(
+    fill: &Fill,
+    end: u64,
+    mut body: Body,
+    cutter: &mut Cutter<'_>,
+) -> Result<(), FillError> {
     let patience = Duration::from_millis(fill.settings().stall_timeout_ms);
-    while cutter.position() < reply.end {
-        let chunk = match timeout(patience, reply.body.chunk()).await {
-            Ok(Some(Ok(chunk))) => chunk,
-            Ok(Some(Err(error))) => {
-                let broke = "the remote's reply broke off";
-                let error =
-                    RemoteError::new(RemoteErrorKind::Unavailable, broke).with_source(error);
-                return Err(FillError::Remote(error));
-            }
-            Ok(None) => return Err(broken("the remote's reply ended before its end")),
-            Err(_) => return Err(broken("the remote's reply came to a standstill")),
-        };
-        if chunk.len() as u64 > reply.end - cutter.position() {
+    while cutter.position() < end {
+        let chunk = next_chunk(&mut body, patience).await?;
+        if chunk.len() as u64 > end - cutter.position() {
             return Err(broken("the remote sent more than was asked for"));
         }
         cutter.take(&chunk).await?;
     }
-    let _ = timeout(ENDING, reply.body.chunk()).await;
+    let _ = timeout(ENDING, body.chunk()).await;
     Ok(())
+}
+
+/// A node that does not send for so long is given up, since there are others to be asked.
+const PEER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same from another node, which sends whole units with their checksums.
+async fn receive_frames(
+    fill: &Fill,
+    end: u64,
+    mut body: Body,
+    stamp: Stamp,
+    cutter: &mut Cutter<'_>,
+) -> Result<(), FillError> {
+    let stall = Duration::from_millis(fill.settings().stall_timeout_ms);
+    let mut unframer = Unframer::default();
+    cutter.restart_unit();
+    while cutter.position() < end {
+        let mut chunk = next_chunk(&mut body, stall.min(PEER_PATIENCE)).await?;
+        while !chunk.is_empty() {
+            if cutter.position() >= end {
+                return Err(broken("a node sent more than was asked for"));
+            }
+            let Some(check) = unframer.check(&mut chunk) else { break };
+            let piece = chunk.split_to(chunk.len().min(cutter.lacks()));
+            let unit = cutter.unit();
+            if !cutter.take_sealed(&piece, check, stamp).await? {
+                return Err(broken("a node sent a damaged unit"));
+            }
+            if cutter.unit() > unit {
+                unframer.next();
+            }
+        }
+    }
+    let _ = timeout(ENDING, body.chunk()).await;
+    Ok(())
+}
+
+async fn next_chunk(body: &mut Body, patience: Duration) -> Result<Bytes, FillError> {
+    match timeout(patience, body.chunk()).await {
+        Ok(Some(Ok(chunk))) => Ok(chunk),
+        Ok(Some(Err(error))) => {
+            let broke = "the reply broke off";
+            let error = RemoteError::new(RemoteErrorKind::Unavailable, broke).with_source(error);
+            Err(FillError::Remote(error))
+        }
+        Ok(None) => Err(broken("the reply ended before its end")),
+        Err(_) => Err(broken("the reply came to a standstill")),
+    }
 }
 
 fn broken(why: &'static str) -> FillError {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,14 @@ use bytes::Bytes;
 use objstore_client::Body;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fetch::{Fetch, Reply, kib};
+use super::fetch::{Fetch, Reply, ReplyFrom, kib};
+use super::others::{Others, PeerReply, Via};
 use super::presence::{Known, Presence, WINDOW};
-use super::reader::FillReader;
+use super::reader::{FillReader, Readers};
 use super::{FillCounts, FillError, Fills, Origin, Parts, count};
 use crate::bodies::{Layout, PartialFile, UNIT};
 use crate::env;
+use crate::journal::NodeId;
 use crate::settings::FillSettings;
 use crate::usage::Reservation;
 
@@ -36,6 +38,10 @@ struct State {
     ended: Option<FillError>,
     /// What is here is being removed.
     dropping: bool,
+    /// What is here stays.
+    keep: bool,
+    /// Nodes that gave units, to be suspected should these turn out wrong.
+    sources: BTreeSet<NodeId>,
     presence: Presence,
     /// Those under way, by their first unit; they never overlap.
     fetches: BTreeMap<u64, Arc<Fetch>>,
@@ -48,6 +54,14 @@ pub(super) enum Found {
     Coming(Arc<Fetch>),
     /// In the memory tier, since a moment ago.
     InMemory,
+    /// The file's table has to be read from this unit on.
+    Unread(u64),
+}
+
+/// Whether a unit is in the file.
+pub(super) enum Stored {
+    Yes,
+    No,
     /// The file's table has to be read from this unit on.
     Unread(u64),
 }
@@ -69,12 +83,13 @@ const UNSTORED_AHEAD: usize = 2;
 impl Fill {
     pub(super) fn new(fills: Arc<Fills>, origin: Origin) -> Self {
         let file = fills.parts.files.partial(&origin.record, origin.size);
+        let state = State { keep: origin.keep, ..State::default() };
         Self {
             layout: Layout::new(origin.size),
             file,
             fills,
             origin,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
         }
@@ -88,6 +103,15 @@ impl Fill {
     /// Goes on with a reply that came for these bytes of this very version, as if it had been asked
     /// for here. The range begins with a unit. What is on its way already is not taken twice.
     pub(crate) fn adopt(self: &Arc<Self>, range: Range<u64>, body: Body) {
+        self.adopt_reply(range, body, ReplyFrom::Remote);
+    }
+
+    /// The same with the reply of another node.
+    pub(crate) fn adopt_from(self: &Arc<Self>, range: Range<u64>, reply: PeerReply) {
+        self.adopt_reply(range, reply.body, ReplyFrom::Peer(reply.node, reply.stamp));
+    }
+
+    fn adopt_reply(self: &Arc<Self>, range: Range<u64>, body: Body, from: ReplyFrom) {
         let units = range.start / UNIT as u64..range.end.div_ceil(UNIT as u64);
         let state = self.state();
         let free = state.free_run(&units);
@@ -95,7 +119,19 @@ impl Fill {
             return;
         }
         let end = range.end.min(self.bytes_of(&free).end);
-        self.start(state, free, None, Some(Reply { end, body }));
+        self.start(state, free, Readers::Own, None, Some(Reply { end, body, from }));
+    }
+
+    /// From now on what is here stays, whatever becomes of the fill; an error when it is over.
+    pub(crate) fn keep_file(&self) -> Result<(), FillError> {
+        let mut state = self.state();
+        state.ended.clone().map_or(Ok(()), Err)?;
+        state.keep = true;
+        Ok(())
+    }
+
+    pub(super) fn others(&self) -> Option<&dyn Others> {
+        self.fills.others.get().map(AsRef::as_ref)
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -167,7 +203,12 @@ impl Fill {
 
     /// Where a unit is that is not in memory; it is asked for if it is nowhere, with those behind
     /// it and before `last`.
-    pub(super) fn find(self: &Arc<Self>, unit: u64, last: u64) -> Result<Found, FillError> {
+    pub(super) fn find(
+        self: &Arc<Self>,
+        unit: u64,
+        last: u64,
+        readers: Readers,
+    ) -> Result<Found, FillError> {
         let state = self.state();
         if let Some(ended) = &state.ended {
             return Err(ended.clone());
@@ -186,8 +227,11 @@ impl Fill {
         if self.parts().tier.has_unit(id, stamp, unit) {
             return Ok(Found::InMemory);
         }
+        if readers == Readers::Here {
+            return Err(FillError::NotHere);
+        }
         let run = self.missing(&state, unit, last);
-        Ok(Found::Coming(self.start(state, run, None, None)))
+        Ok(Found::Coming(self.start(state, run, readers, None, None)))
     }
 
     /// Looks from unit `at` on for what a reader that is at `reader` will want, and asks for it if
@@ -198,6 +242,7 @@ impl Fill {
         reader: u64,
         last: u64,
         most: usize,
+        readers: Readers,
     ) -> Ahead {
         let state = self.state();
         let window = reader.saturating_add(self.window_units()).min(last);
@@ -224,7 +269,7 @@ impl Fill {
         let run = self.missing(&state, at, last);
         let permits = kib(self.bytes_of(&run).end - self.bytes_of(&run).start);
         match Arc::clone(&self.fills.budget).try_acquire_many_owned(permits) {
-            Ok(permit) => Ahead::Started(self.start(state, run, Some(permit), None)),
+            Ok(permit) => Ahead::Started(self.start(state, run, readers, Some(permit), None)),
             Err(_) => Ahead::Enough,
         }
     }
@@ -248,14 +293,20 @@ impl Fill {
         unit..unit + 1 + more
     }
 
+    /// A node is about to give units.
+    pub(super) fn takes_from(&self, node: NodeId) {
+        self.state().sources.insert(node);
+    }
+
     fn start(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
         units: Range<u64>,
+        readers: Readers,
         permit: Option<OwnedSemaphorePermit>,
         reply: Option<Reply>,
     ) -> Arc<Fetch> {
-        let fetch = Arc::new(Fetch::new(units));
+        let fetch = Arc::new(Fetch::new(units, readers == Readers::Remote));
         state.fetches.insert(fetch.units.start, Arc::clone(&fetch));
         // A runtime that is shutting down drops the task at once, and that takes the lock.
         drop(state);
@@ -269,6 +320,19 @@ impl Fill {
         let most = kib(self.settings().budget_bytes);
         let permits = kib(bytes.end - bytes.start).min(most);
         Arc::clone(&self.fills.budget).acquire_many_owned(permits).await.ok()
+    }
+
+    pub(super) fn is_stored(&self, unit: u64) -> Stored {
+        match self.state().presence.of(unit) {
+            Known::Here(_) => Stored::Yes,
+            Known::Absent => Stored::No,
+            Known::Unread(first) => Stored::Unread(first),
+        }
+    }
+
+    /// One that is under way.
+    pub(super) fn any_fetch(&self) -> Option<Arc<Fetch>> {
+        self.state().fetches.values().next().cloned()
     }
 
     /// Reads the file's table from this unit on.
@@ -311,10 +375,12 @@ impl Fill {
         }
     }
 
-    /// A unit came from the remote.
-    pub(super) fn arrived(&self, unit: u64, bytes: &Bytes) -> Result<(), FillError> {
+    /// A unit came.
+    pub(super) fn arrived(&self, unit: u64, bytes: &Bytes, via: Via) -> Result<(), FillError> {
         self.unverified.store(true, Ordering::Release);
-        count(&self.counts().bytes, bytes.len() as u64);
+        let counts = self.counts();
+        let counter = if via == Via::Remote { &counts.bytes } else { &counts.peer_bytes };
+        count(counter, bytes.len() as u64);
         self.keep(unit, bytes)
     }
 
@@ -370,7 +436,7 @@ impl Fill {
         }
         drop(state);
         match &result {
-            Err(FillError::Stopping(_)) | Ok(()) => {}
+            Err(FillError::Stopping(_) | FillError::NotHere) | Ok(()) => {}
             Err(_) => count(&self.counts().failures, 1),
         }
         if let Err(FillError::Changed) = result {
@@ -382,16 +448,22 @@ impl Fill {
     /// Ends the fill for all its readers. What is here of a version that is not the right one is
     /// dropped.
     pub(super) fn end(self: &Arc<Self>, error: FillError) {
-        let dropping = matches!(error, FillError::Changed | FillError::Corrupt);
-        let fetches = {
+        let wrong = matches!(error, FillError::Changed | FillError::Corrupt);
+        let (fetches, sources, dropping) = {
             let mut state = self.state();
             if state.ended.is_some() {
                 return;
             }
             state.ended = Some(error.clone());
-            state.dropping = dropping;
-            std::mem::take(&mut state.fetches)
+            state.dropping = wrong && !state.keep;
+            let sources = std::mem::take(&mut state.sources);
+            (std::mem::take(&mut state.fetches), sources, state.dropping)
         };
+        if let (FillError::Corrupt, Some(others)) = (&error, self.others()) {
+            for node in sources {
+                others.lied(node);
+            }
+        }
         for fetch in fetches.into_values() {
             fetch.end(Err(error.clone()));
             fetch.abort();

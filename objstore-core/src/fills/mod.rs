@@ -1,28 +1,35 @@
-//! Fills: bringing bodies from the remote to this disk while they are being read.
+//! Fills: bringing bodies from other nodes and the remote to this disk while they are being read.
 //!
 //! A [`Fill`] is one version of an object on its way here. Its readers take each unit from the
 //! memory tier, from the body file, or from a [`fetch`] under way, whichever has it; what none of
-//! them has they ask the remote for, in blocks, each block once however many readers wait for it.
-//! Fetches run on their own: a reader that goes away stops nobody else.
+//! them has they ask for, in blocks, each block once however many readers wait for it.
+//! Fetches run on their own: a reader that goes away stops nobody else. [`others`] says which node
+//! a fetch asks before it asks the remote, and what may wait for what.
 
 mod cutter;
 mod fetch;
 mod fill;
+mod frames;
+mod others;
 mod presence;
 mod reader;
+mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use objstore_client::Error;
 use objstore_client::types::ObjectId;
 use tokio::sync::Semaphore;
 
 pub(crate) use fill::Fill;
-pub(crate) use reader::FillReader;
+pub(crate) use frames::frame;
+pub(crate) use others::{Others, OthersFuture, PeerReply, Search, Sought, Via};
+pub(crate) use reader::{FillReader, Readers, Took};
+pub(crate) use settle::NotSettled;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
@@ -32,16 +39,20 @@ use crate::remote::{RemoteError, RemoteStore};
 use crate::settings::FillSettings;
 use crate::usage::Usage;
 
-/// What is filled: one version of an object, by the remote's key and tag.
+/// What is filled: one version of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
+    /// The remote's key.
     pub(crate) key: String,
-    pub(crate) etag: String,
+    /// The remote's tag; none while it does not have this version.
+    pub(crate) etag: Option<String>,
     pub(crate) size: u64,
     /// For the head of the body file; names the version.
     pub(crate) record: Record,
     /// BLAKE3 of the body, where it is known.
     pub(crate) digest: Option<[u8; 32]>,
+    /// What is here is no cache: whatever becomes of the fill, it stays.
+    pub(crate) keep: bool,
 }
 
 impl Origin {
@@ -62,6 +73,14 @@ pub(crate) enum FillError {
     /// The remote failed, or does not let us, or has no such object.
     #[error("the remote failed")]
     Remote(#[source] RemoteError),
+    /// No node that can be asked has it, nor has the remote. With this set, one that may have it
+    /// cannot be asked at the moment.
+    #[error("no node that can be asked has the body")]
+    Nowhere { unreachable: bool },
+    /// For a reader on another node's behalf: it is not here, or comes from where that node can
+    /// ask itself.
+    #[error("this is not here, or comes from another node itself")]
+    NotHere,
     /// The node or its runtime is going away.
     #[error("the node is stopping")]
     Stopping(#[source] Error),
@@ -88,7 +107,9 @@ pub(crate) struct Fills {
     /// takes what is free, so it never stands in front of a reader.
     budget: Arc<Semaphore>,
     counts: FillCounts,
-    running: Mutex<HashMap<(ObjectId, Stamp), Weak<Fill>>>,
+    running: Mutex<BTreeMap<(ObjectId, Stamp), Weak<Fill>>>,
+    /// The other nodes, once there can be some.
+    others: OnceLock<Box<dyn Others>>,
 }
 
 /// What fills did since the node started.
@@ -100,6 +121,8 @@ pub(crate) struct FillCounts {
     units_served: AtomicU64,
     failures: AtomicU64,
     stored_bytes: AtomicU64,
+    peer_requests: AtomicU64,
+    peer_bytes: AtomicU64,
 }
 
 /// [`FillCounts`] at one moment.
@@ -117,13 +140,29 @@ pub(crate) struct FillStats {
     pub(crate) failures: u64,
     /// Bytes written to body files.
     pub(crate) stored_bytes: u64,
+    /// Replies of other nodes that were taken in.
+    pub(crate) peer_requests: u64,
+    /// Bytes that arrived from them in whole units.
+    pub(crate) peer_bytes: u64,
 }
 
 impl Fills {
     pub(crate) fn new(parts: Parts, settings: &FillSettings) -> Self {
         let settings = settings.clamped();
         let budget = Arc::new(Semaphore::new(fetch::kib(settings.budget_bytes) as usize));
-        Self { parts, settings, budget, counts: FillCounts::default(), running: Mutex::default() }
+        Self {
+            parts,
+            settings,
+            budget,
+            counts: FillCounts::default(),
+            running: Mutex::default(),
+            others: OnceLock::new(),
+        }
+    }
+
+    /// From now on other nodes are asked too.
+    pub(crate) fn join(&self, others: Box<dyn Others>) {
+        let _ = self.others.set(others);
     }
 
     /// Bytes asked for in one request.
@@ -139,7 +178,13 @@ impl Fills {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let known = running.get(&version).and_then(Weak::upgrade);
         if let Some(fill) = known.as_ref().filter(|fill| fill.serves(&origin)) {
-            return Arc::clone(fill);
+            let fill = Arc::clone(fill);
+            drop(running);
+            if origin.keep {
+                // Should it have ended just now, then so it is for who opened it before.
+                let _ = fill.keep_file();
+            }
+            return fill;
         }
         let fill = Arc::new(Fill::new(Arc::clone(self), origin));
         running.insert(version, Arc::downgrade(&fill));
@@ -170,6 +215,8 @@ impl Fills {
             units_served: read(&counts.units_served),
             failures: read(&counts.failures),
             stored_bytes: read(&counts.stored_bytes),
+            peer_requests: read(&counts.peer_requests),
+            peer_bytes: read(&counts.peer_bytes),
         }
     }
 

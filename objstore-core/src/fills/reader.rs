@@ -6,12 +6,41 @@ use bytes::Bytes;
 
 use super::fetch::{Fetch, Waited};
 use super::fill::{Ahead, Fill, Found};
-use super::{FillError, count};
+use super::{FillError, Via, count};
 use crate::bodies::{Layout, UNIT, crc32c, unit_checksum};
 use crate::env::{self, DiskFile};
 
 /// Units read ahead in one go from a disk that has to be waited for.
 const FROM_DISK: u64 = 4;
+
+/// On whose behalf is read, and so what may be asked and waited for: see
+/// [`others`](super::others).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// This node's own: whoever has it is asked.
+    Own,
+    /// Another node's, which wants the remote asked.
+    Remote,
+    /// Another node's, which wants what is here.
+    Here,
+}
+
+impl Readers {
+    pub(super) fn may_wait_for(self, via: Via) -> bool {
+        match self {
+            Self::Own => true,
+            Self::Remote => via != Via::Owner,
+            Self::Here => via == Via::Remote,
+        }
+    }
+}
+
+/// Where bytes came from while a reader waited for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Took {
+    pub(crate) from_remote: bool,
+    pub(crate) from_peer: bool,
+}
 
 /// Reads a range of a body that is not all here (yet).
 pub(crate) struct FillReader {
@@ -31,7 +60,8 @@ pub(crate) struct FillReader {
     fetches: VecDeque<Arc<Fetch>>,
     /// Units from the disk, from this one on.
     ready: (u64, VecDeque<Bytes>),
-    took_from_remote: bool,
+    took: Took,
+    readers: Readers,
 }
 
 impl FillReader {
@@ -47,13 +77,20 @@ impl FillReader {
             taken: 0,
             fetches: VecDeque::new(),
             ready: Default::default(),
-            took_from_remote: false,
+            took: Took::default(),
+            readers: Readers::Own,
         }
     }
 
-    /// Whether any byte came from the remote while this reader waited for it.
-    pub(crate) fn took_from_remote(&self) -> bool {
-        self.took_from_remote
+    /// Reads for others than this node's own.
+    pub(crate) fn for_readers(self, readers: Readers) -> Self {
+        // Who gets units checks them, and the whole.
+        Self { readers, whole: self.whole && readers == Readers::Own, ..self }
+    }
+
+    /// Where bytes came from that this reader had to wait for.
+    pub(crate) fn took(&self) -> Took {
+        self.took
     }
 
     /// The next bytes of the range, at most a unit; none at its end. Cancel safe. After an error
@@ -85,8 +122,9 @@ impl FillReader {
         self.fill.check()?;
         self.plan(unit, last).await?;
         loop {
-            if let Some(bytes) = self.fetches.iter().find_map(|fetch| fetch.held(unit)) {
-                self.count_served();
+            let held = |fetch: &Arc<Fetch>| Some((fetch.held(unit)?, fetch.via()));
+            if let Some((bytes, via)) = self.fetches.iter().find_map(held) {
+                self.count_served(via);
                 return Ok(bytes);
             }
             if let Some(bytes) = self.take_ready(unit) {
@@ -95,7 +133,7 @@ impl FillReader {
             if let Some(bytes) = self.fill.parts().tier.unit(id, stamp, unit) {
                 return Ok(bytes);
             }
-            match self.fill.find(unit, last)? {
+            match self.fill.find(unit, last, self.readers)? {
                 Found::InMemory => {}
                 Found::Unread(first) => self.fill.read_table(first).await?,
                 Found::Stored(check) => {
@@ -108,13 +146,13 @@ impl FillReader {
                     if !self.fetches.iter().any(|known| Arc::ptr_eq(known, &fetch)) {
                         self.fetches.push_front(Arc::clone(&fetch));
                     }
-                    match fetch.wait(unit).await {
+                    match fetch.wait(unit, self.readers).await {
                         Waited::Unit(bytes) => {
-                            self.count_served();
+                            self.count_served(fetch.via());
                             return Ok(bytes);
                         }
                         // It came so fast that it is in the file already.
-                        Waited::Stored => self.count_served(),
+                        Waited::Stored => self.count_served(fetch.via()),
                         Waited::Failed(error) => return Err(error),
                     }
                 }
@@ -122,8 +160,11 @@ impl FillReader {
         }
     }
 
-    fn count_served(&mut self) {
-        self.took_from_remote = true;
+    fn count_served(&mut self, via: Via) {
+        match via {
+            Via::Remote => self.took.from_remote = true,
+            Via::Holder | Via::Owner => self.took.from_peer = true,
+        }
         count(&self.fill.counts().units_served, 1);
     }
 
@@ -143,8 +184,9 @@ impl FillReader {
         let most = (self.taken + 1).min(self.fill.parallel());
         self.planned = self.planned.max(unit);
         // What is needed at once comes first.
-        while self.taken > 0 && self.planned < last.min(unit + self.fill.window_units()) {
-            match self.fill.look_ahead(self.planned, unit, last, most) {
+        let plans = self.taken > 0 && self.readers != Readers::Here;
+        while plans && self.planned < last.min(unit + self.fill.window_units()) {
+            match self.fill.look_ahead(self.planned, unit, last, most, self.readers) {
                 Ahead::Clear(next) => self.planned = next,
                 Ahead::Started(fetch) => {
                     self.planned = fetch.units.end;

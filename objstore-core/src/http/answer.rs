@@ -167,6 +167,9 @@ pub(super) fn put_meta(headers: &mut HeaderMap, meta: &ObjectMeta) {
     if meta.is_pending {
         headers.insert(headers::PENDING, HeaderValue::from_static("true"));
     }
+    if meta.is_symlink {
+        headers.insert(headers::SYMLINK, HeaderValue::from_static("true"));
+    }
     if meta.is_fetched {
         headers.insert(headers::FETCHED, HeaderValue::from_static("true"));
     }

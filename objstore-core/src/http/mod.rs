@@ -11,8 +11,10 @@ mod keys;
 mod level;
 mod list;
 mod metrics;
+mod operator;
 mod pace;
 mod private;
+mod private_connection;
 mod put;
 mod query;
 mod ranges;
@@ -25,7 +27,10 @@ mod tap;
 mod uploads;
 
 pub(crate) use private::Caller;
+#[cfg(test)]
+pub(crate) use private::FRAME_MAX;
 pub use private::{PrivateService, Sender};
+pub(crate) use private_connection::{From, PrivateConnection};
 pub use server::Server;
 pub use service::PublicService;
 

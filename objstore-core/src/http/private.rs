@@ -9,9 +9,10 @@ use http::{Method, Request, Response};
 use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::answer;
+use super::{answer, operator};
 use crate::journal::NodeId;
 use crate::node::Inner;
+use crate::settings::HttpSettings;
 
 /// The private HTTP API of a node, as a service for a [`Network`](crate::env::Network). It keeps no
 /// node alive. Cheap to clone.
@@ -42,17 +43,37 @@ impl PrivateService {
         Self { node }
     }
 
+    /// The bounds of its connections; none when the node is gone.
+    pub(super) fn http_settings(&self) -> Option<HttpSettings> {
+        let inner = self.node.upgrade()?;
+        let mut settings = HttpSettings::default();
+        settings.allow_hosts.clone_from(&inner.settings.http.allow_hosts);
+        Some(settings)
+    }
+
+    /// Answers one request of an operator.
+    pub(super) async fn answer_operator(&self, request: Request<Body>) -> Response<Body> {
+        let Some(inner) = self.node.upgrade() else { return gone() };
+        let (head, body) = request.into_parts();
+        match operator::dispatch(&inner, &head, body).await {
+            Ok(response) => response,
+            Err(error) => answer::error(&error),
+        }
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let Some(inner) = self.node.upgrade() else {
-            return answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"));
-        };
+        let Some(inner) = self.node.upgrade() else { return gone() };
         let (head, body) = request.into_parts();
         match dispatch(&inner, &head, body).await {
             Ok(response) => response,
             Err(error) => answer::error(&error),
         }
     }
+}
+
+fn gone() -> Response<Body> {
+    answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"))
 }
 
 async fn dispatch(
@@ -62,13 +83,59 @@ async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     let path = head.uri.path();
     let caller = caller(inner, head)?;
-    let frame = || async { body.collect(FRAME_MAX).await };
+    let budget = &inner.cluster.budget;
+    // A membership that waits behind a flood of announces would take the node for dead.
+    let _under_way = match path {
+        routes::GOSSIP | routes::PING => None,
+        _ if path.starts_with(routes::GET) => None,
+        _ => Some(budget.request(caller.node)?),
+    };
+    let mut in_memory = None;
+    let frame = || async {
+        let (bytes, counted) = budget.frame(caller.node, body, FRAME_MAX).await?;
+        in_memory = Some(counted);
+        Ok::<_, Error>(bytes)
+    };
     match (path, &head.method) {
         (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
-        _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
+        (routes::MESSAGE, &Method::POST) => {
+            inner.take_message(caller.node, frame().await?)?;
+            Ok(answer::text(""))
+        }
+        (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
+            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
+        }
+        (path, method) => match allowed(path) {
+            Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
+            _ => Err(no_such_route()),
+        },
     }
+}
+
+/// The methods that a path takes; none for a path of no route.
+pub(super) fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        routes::PING | routes::NODES => Some("GET"),
+        routes::HELLO
+        | routes::GOSSIP
+        | routes::ANNOUNCE
+        | routes::SYNC
+        | routes::PUT
+        | routes::MESSAGE => Some("POST"),
+        _ if path.starts_with(routes::GET) => Some("GET, HEAD"),
+        _ if path.starts_with(routes::DELETE) => Some("POST"),
+        _ => None,
+    }
+}
+
+pub(super) fn takes(allow: &str, method: &Method) -> bool {
+    allow.split(", ").any(|name| name == method.as_str())
+}
+
+pub(super) fn no_such_route() -> Error {
+    Error::new(ErrorKind::NoSuchRoute, "there is no such private route")
 }
 
 /// Who asks, and whether it may: it has to speak our protocol, belong to our cluster, and mean us.

@@ -63,6 +63,12 @@ pub(crate) enum Change {
         stamp: Stamp,
         upload: Option<QueuedUpload>,
     },
+    /// The whole body of exactly this version is here now, as durable as if it had been put here.
+    Hold {
+        id: ObjectId,
+        stamp: Stamp,
+        body: HeldBody,
+    },
     /// Keeps notes.
     Note(Vec<Note>),
 }
@@ -80,6 +86,15 @@ pub(crate) struct Put {
 pub(crate) enum NewBody {
     Inline(Bytes),
     File(FileBody),
+}
+
+/// A body that came from elsewhere.
+pub(crate) enum HeldBody {
+    Inline(Bytes),
+    /// In the file of the version, which is synced and takes this many bytes of disk.
+    File {
+        physical: u64,
+    },
 }
 
 /// What became of a change that was not refused.

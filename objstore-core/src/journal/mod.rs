@@ -4,6 +4,7 @@ mod change;
 mod counters;
 mod fjall_store;
 mod format;
+mod identity;
 mod intents;
 mod manifest;
 mod mark;
@@ -19,12 +20,13 @@ pub use memory_store::MemoryJournal;
 pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
-pub(crate) use change::{Change, Committed, NewBody, Put, Queue, WriterHandle};
+pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode_entry, decode_record, encode_record, garbage_prefix, garbage_version,
     load_entry,
 };
+pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};

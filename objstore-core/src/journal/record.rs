@@ -59,8 +59,12 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(record: Record, presence: Presence) -> Self {
-        let meta = Arc::new(record.to_meta());
-        Self { record, presence, meta, key: None }
+        let mut meta = record.to_meta();
+        // What the remote has too may be anywhere.
+        let is_here = matches!(presence, Presence::Inline | Presence::File { .. });
+        meta.is_symlink =
+            !is_here && record.live.as_ref().is_some_and(|live| live.remote_etag.is_none());
+        Self { record, presence, meta: Arc::new(meta), key: None }
     }
 
     /// What is cached of a key.
@@ -68,15 +72,16 @@ impl Entry {
         Self { key: Some(key), ..Self::new(record, Presence::Cached) }
     }
 
-    /// Where the body is in the remote, if it is there.
+    /// Where the body is to be found; none for a tombstone.
     pub(crate) fn origin(&self) -> Option<Origin> {
         let live = self.live()?;
         Some(Origin {
             key: self.key.as_ref().map_or_else(|| self.record.id.to_string(), |k| k.to_string()),
-            etag: live.remote_etag.clone()?,
+            etag: live.remote_etag.clone(),
             size: live.size,
             record: self.record.clone(),
             digest: live.digest,
+            keep: matches!(self.presence, Presence::Inline | Presence::File { .. }),
         })
     }
 

@@ -1,7 +1,8 @@
 //! The one thread that changes the journal: it judges every change against the version that is
 //! current, makes many durable with one sync, then answers all who wait.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use objstore_client::types::{Level, ObjectId, ObjectMeta};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
-use super::change::{Answer, Change, Committed, NewBody, Put, Queue, Request};
+use super::change::{Answer, Change, Committed, HeldBody, NewBody, Put, Queue, Request};
 use super::counters::Counters;
 use super::format::{
     COUNTERS_KEY, body_key, decode, encode, encode_entry, encode_key_entry, entry_key, garbage_key,
@@ -155,7 +156,7 @@ struct Group {
     batch: Batch,
     passed: Vec<Passed>,
     /// The newest version of each object in the batch; none when it is forgotten.
-    newest: HashMap<ObjectId, Option<Arc<Hot>>>,
+    newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
     /// Files that the batch makes garbage.
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
@@ -185,23 +186,45 @@ impl Writer {
         store.get(Space::Meta, COUNTERS_KEY)?.map_or(Ok(Counters::default()), |b| decode(&b))
     }
 
-    /// Works until it is stopped or every handle is gone, then closes the store.
+    /// Works until it is stopped or every handle is gone, then closes the store. Blocks.
     pub(crate) fn run(mut self, mut queue: Queue) {
         while let Some(first) = queue.requests.blocking_recv() {
-            // In time, whether or not there is a change that needs it.
-            let _ = self.check_writable();
-            let mut group = Group::default();
-            let mut next = Some(first);
-            while let Some(Request::Make { change, answer }) = next {
-                self.judge(change, answer, &mut group);
-                let full = group.passed.len() >= BATCH_CHANGES || group.bytes >= BATCH_BYTES;
-                next = if full { None } else { queue.requests.try_recv().ok() };
-            }
-            self.commit(group);
-            if queue.stop.load(Ordering::Acquire) {
+            if self.work(first, &mut queue).is_break() {
                 break;
             }
         }
+        self.end(queue);
+    }
+
+    /// The same as a task, for a runtime on which waiting for the journal holds nobody up.
+    pub(crate) async fn run_as_task(mut self, mut queue: Queue) {
+        while let Some(first) = queue.requests.recv().await {
+            if self.work(first, &mut queue).is_break() {
+                break;
+            }
+        }
+        self.end(queue);
+    }
+
+    /// Makes one batch of this request and those that wait behind it.
+    fn work(&mut self, first: Request, queue: &mut Queue) -> ControlFlow<()> {
+        // In time, whether or not there is a change that needs it.
+        let _ = self.check_writable();
+        let mut group = Group::default();
+        let mut next = Some(first);
+        while let Some(Request::Make { change, answer }) = next {
+            self.judge(change, answer, &mut group);
+            let full = group.passed.len() >= BATCH_CHANGES || group.bytes >= BATCH_BYTES;
+            next = if full { None } else { queue.requests.try_recv().ok() };
+        }
+        self.commit(group);
+        if queue.stop.load(Ordering::Acquire) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end(self, queue: Queue) {
         // Who still waits, or comes later, is told by the closing of the channel.
         drop(queue);
         self.store.close();
@@ -224,6 +247,7 @@ impl Writer {
             Change::Cache { key, record } => self.cache(&key, record, group),
             Change::Uncache { id, stamp } => self.uncache(id, stamp, group),
             Change::Waiting { id, stamp, upload } => self.waiting(id, stamp, upload, group),
+            Change::Hold { id, stamp, body } => self.hold(id, stamp, body, group),
             Change::Note(notes) => Ok(note(notes, group)),
         });
         match judged {
@@ -291,7 +315,7 @@ impl Writer {
                 if !conditions.is_empty() {
                     return Err(came_between().into());
                 }
-                let meta = Entry::new(record, Presence::Absent).meta;
+                let meta = Entry::new(record, Presence::Inline).meta;
                 return Err(Stop::At(Committed::Superseded(meta)));
             }
             NewBody::File(mut file) => {
@@ -372,9 +396,52 @@ impl Writer {
                 return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
             }
         }
+        // Its node may have had a clock ahead of ours; what is put from now on is later.
+        self.stamps.saw(record.stamp.time);
         let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
         self.replace(current.as_deref(), Hot { entry, inline: None }, group);
+        Ok(Judged::made(meta))
+    }
+
+    /// The body of a version that was elsewhere is here too.
+    fn hold(
+        &mut self,
+        id: ObjectId,
+        stamp: Stamp,
+        body: HeldBody,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let current = self.current(id, group)?.filter(|hot| hot.entry.record.stamp == stamp);
+        let Some(known) = current.filter(|hot| hot.entry.live().is_some()) else {
+            return Err(Stop::Failed(came_between()));
+        };
+        let record = known.entry.record.clone();
+        let (presence, inline) = match (body, known.entry.presence) {
+            (HeldBody::File { .. }, Presence::File { .. }) => {
+                return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
+            }
+            (HeldBody::File { physical }, _) => {
+                self.usage.filled_removed(physical);
+                self.usage.files_grew(physical);
+                (Presence::File { physical }, None)
+            }
+            // Also in place of one that is damaged.
+            (HeldBody::Inline(bytes), _) => {
+                let sealed = seal_inline(&record, &bytes);
+                group.bytes += sealed.len();
+                self.usage.journal_grew(sealed.len() as u64);
+                group.batch.put(Space::Bodies, body_key(id, stamp), sealed);
+                (Presence::Inline, Some(bytes))
+            }
+        };
+        let entry = Entry::new(record, presence);
+        let meta = Arc::clone(&entry.meta);
+        self.counters.replace(Some(&known.entry), &entry);
+        self.write_entry(Hot { entry, inline }, group);
+        if presence == Presence::Inline && known.entry.presence == Presence::Cached {
+            self.discard(&known.entry, group);
+        }
         Ok(Judged::made(meta))
     }
 

@@ -8,11 +8,11 @@ use objstore_client::options::ByteRange;
 use objstore_client::types::ObjectId;
 use objstore_client::{Body, Error, ErrorKind};
 use quick_cache::sync::Cache;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bodies::UNIT;
 use crate::cache::Hot;
-use crate::journal::{Change, Record};
+use crate::journal::{Change, Presence, Record};
 use crate::node::Inner;
 use crate::ops::{not_found, remote_error};
 use crate::remote::{
@@ -45,9 +45,11 @@ pub(crate) enum Wanted {
 }
 
 /// A version, and the bytes that came with the answer that told of it.
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     pub(crate) hot: Arc<Hot>,
     pub(crate) arrived: Option<Arrived>,
+    /// Held until the bytes are where others find them, so that nobody asks for them again.
+    pub(crate) turn: Option<MutexGuard<'a, ()>>,
 }
 
 /// Bytes of a version on their way in.
@@ -56,9 +58,9 @@ pub(crate) struct Arrived {
     pub(crate) body: Body,
 }
 
-impl Found {
+impl Found<'_> {
     pub(super) fn here(hot: Arc<Hot>) -> Self {
-        Self { hot, arrived: None }
+        Self { hot, arrived: None, turn: None }
     }
 }
 
@@ -91,12 +93,25 @@ impl Seen {
         }
     }
 
-    pub(super) async fn turn(&self, id: ObjectId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    fn place(&self, id: ObjectId) -> Option<&Mutex<()>> {
         let [.., high, low] = id.to_bytes();
-        let turn = self.turns.get(usize::from(u16::from_be_bytes([high, low])) % TURNS);
-        match turn {
+        self.turns.get(usize::from(u16::from_be_bytes([high, low])) % TURNS)
+    }
+
+    pub(super) async fn turn(&self, id: ObjectId) -> Option<MutexGuard<'_, ()>> {
+        match self.place(id) {
             Some(turn) => Some(turn.lock().await),
             None => None,
+        }
+    }
+
+    /// Waits for one who asks for an object right now: what it has learnt is known before its bytes
+    /// are where others find them.
+    async fn asked(&self, id: ObjectId) {
+        if let Some(turn) = self.place(id)
+            && turn.try_lock().is_err()
+        {
+            drop(turn.lock().await);
         }
     }
 
@@ -134,7 +149,7 @@ impl Seen {
 
 impl Inner {
     /// The newest version of what is wanted.
-    pub(crate) async fn find_live(&self, target: &Target, look: Look) -> Result<Found, Error> {
+    pub(crate) async fn find_live(&self, target: &Target, look: Look) -> Result<Found<'_>, Error> {
         let id = match target {
             Target::Key(key) => return self.find_key(key, look).await,
             Target::Id(id) => *id,
@@ -142,7 +157,12 @@ impl Inner {
         if let Some(hot) = self.lookup(id, look.bytes.is_some()).await? {
             return match (&hot.entry.key, hot.entry.live()) {
                 (Some(key), _) => self.find_key(&Arc::clone(key), look).await,
-                (None, Some(_)) => Ok(Found::here(hot)),
+                (None, Some(_)) => {
+                    if hot.entry.presence == Presence::Cached && look.bytes.is_some() {
+                        self.seen.asked(id).await;
+                    }
+                    Ok(Found::here(hot))
+                }
                 (None, None) => Err(crate::ops::deleted(&hot.entry)),
             };
         }
@@ -155,12 +175,12 @@ impl Inner {
     }
 
     /// Restores the record of an object from what the remote has of it.
-    async fn fetch(&self, id: ObjectId, look: Look) -> Result<Found, Error> {
+    async fn fetch(&self, id: ObjectId, look: Look) -> Result<Found<'_>, Error> {
         let clock = self.env.clock.as_ref();
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
         }
-        let _turn = self.seen.turn(id).await;
+        let turn = self.seen.turn(id).await;
         if let Some(hot) = self.lookup(id, false).await? {
             return match hot.entry.live() {
                 Some(_) => Ok(Found::here(hot)),
@@ -183,7 +203,7 @@ impl Inner {
         self.commit(Change::Restore(record)).await?.made()?;
         let hot = self.live(id, true).await?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
-        Ok(Found { hot, arrived })
+        Ok(Found { hot, arrived, turn })
     }
 
     /// Asks the remote about an object, and for the first of the bytes wanted at once, so that a

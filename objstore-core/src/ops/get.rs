@@ -10,8 +10,8 @@ use objstore_client::{Body, Error, ErrorKind};
 use crate::bodies::{FileReader, Layout, ReadError};
 use crate::cache::Hot;
 use crate::env::{self, DiskFile};
-use crate::fills::{Fill, FillError, FillReader, Fills, Origin};
-use crate::journal::Presence;
+use crate::fills::{Fill, FillError, FillReader, Fills, Origin, Took};
+use crate::journal::{Entry, Presence};
 use crate::node::{Inner, Node};
 use crate::ops::fetch::{Arrived, Found, Wanted, body_lost};
 use crate::ops::lookup::load_inline;
@@ -91,14 +91,15 @@ impl Inner {
     ) -> Result<(Object, Opened), Error> {
         let mut changed = 0;
         for _ in 0..TRIES {
-            let Found { hot, arrived } = self.find_live(target, look).await?;
+            let Found { hot, arrived, turn } = self.find_live(target, look).await?;
             let range = plan(&hot.entry.meta)?;
             let opened = match self.pin(hot, arrived).await {
                 Ok(opened) => opened,
                 Err(Missed::Replaced) => continue,
                 Err(Missed::Failed(error)) => return Err(error),
             };
-            let (body, fetched) = match self.start(&opened, range.clone()).await {
+            drop(turn);
+            let (body, took) = match self.start(&opened, range.clone()).await {
                 Ok(started) => started,
                 // The remote has another version by now, of which nothing was read yet.
                 Err(Broken::Changed) if changed < CHANGES => {
@@ -109,8 +110,9 @@ impl Inner {
                 Err(broken) => return Err(broken.into_error()),
             };
             let mut meta = Arc::clone(&opened.hot.entry.meta);
-            if fetched {
-                Arc::make_mut(&mut meta).is_fetched = true;
+            if took.from_remote != meta.is_fetched || took.from_peer != meta.is_symlink {
+                let meta = Arc::make_mut(&mut meta);
+                (meta.is_fetched, meta.is_symlink) = (took.from_remote, took.from_peer);
             }
             return Ok((Object { meta, range, body }, opened));
         }
@@ -172,14 +174,19 @@ impl Inner {
         }
     }
 
-    /// Readies a body that is in the remote, whatever of it is here.
+    /// Readies a body that is elsewhere, whatever of it is here.
     async fn pin_fill(&self, hot: Arc<Hot>, arrived: Option<Arrived>) -> Result<Opened, Missed> {
         let record = &hot.entry.record;
         let origin = hot.entry.origin().ok_or_else(|| Missed::Failed(body_lost()))?;
         let fill = self.fills.open(origin);
         // A removal that came before the fill was opened would be undone by it.
         let current = self.lookup(record.id, false).await.map_err(Missed::Failed)?;
-        if current.is_none_or(|now| now.entry.record.stamp != record.stamp) {
+        let same = |now: &Hot| {
+            let kept =
+                |entry: &Entry| matches!(entry.presence, Presence::Inline | Presence::File { .. });
+            now.entry.record.stamp == record.stamp && kept(&now.entry) == kept(&hot.entry)
+        };
+        if !current.is_some_and(|now| same(&now)) {
             return Err(Missed::Replaced);
         }
         if let Some(Arrived { range, body }) = arrived {
@@ -196,7 +203,7 @@ impl Inner {
             Err(error) => Err(Missed::Failed(error)),
             Ok(Some(now)) if now.entry.record.stamp == stamp => {
                 let lost = self.counts.corrupt(id);
-                if hot.entry.origin().is_some() {
+                if self.is_elsewhere(&hot.entry) {
                     return self.pin_fill(hot, None).await;
                 }
                 Err(Missed::Failed(lost))
@@ -210,10 +217,11 @@ impl Inner {
         self.start(opened, range).await.map(|(body, _)| body).map_err(Broken::into_error)
     }
 
-    /// The same, and whether the remote was needed for it.
-    async fn start(&self, opened: &Opened, range: Range<u64>) -> Result<(Body, bool), Broken> {
+    /// The same, and what was needed for it.
+    async fn start(&self, opened: &Opened, range: Range<u64>) -> Result<(Body, Took), Broken> {
+        let here = Took::default();
         if let Some(bytes) = &opened.hot.inline {
-            return Ok((slice(bytes, range).into(), false));
+            return Ok((slice(bytes, range).into(), here));
         }
         if let Some(fill) = &opened.fill {
             return self.start_fill(fill, opened, range).await;
@@ -225,22 +233,22 @@ impl Inner {
             Ok(first) => first,
             Err(error) => return self.heal(opened, range, error).await,
         };
-        let Some(first) = first else { return Ok((Body::default(), false)) };
+        let Some(first) = first else { return Ok((Body::default(), here)) };
         if first.len() as u64 == len {
-            return Ok((first.into(), false));
+            return Ok((first.into(), here));
         }
         let at = range.start + first.len() as u64;
         let reading = Reading {
             from: From::File(reader),
             left: at..range.end,
-            origin: opened.hot.entry.origin(),
+            origin: self.elsewhere(&opened.hot.entry),
             fills: Arc::clone(&self.fills),
             counts: Arc::clone(&self.counts),
             id,
         };
         let rest = reading.chunks();
         let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
-        Ok((Body::from_stream(chunks, Some(len)), false))
+        Ok((Body::from_stream(chunks, Some(len)), here))
     }
 
     async fn start_fill(
@@ -248,15 +256,15 @@ impl Inner {
         fill: &Arc<Fill>,
         opened: &Opened,
         range: Range<u64>,
-    ) -> Result<(Body, bool), Broken> {
+    ) -> Result<(Body, Took), Broken> {
         let len = range.end - range.start;
         let key = opened.hot.entry.record.id;
         let mut reader = fill.reader(range);
         let first = reader.next().await.map_err(|e| Broken::of(e, key))?;
-        let fetched = reader.took_from_remote();
-        let Some(first) = first else { return Ok((Body::default(), fetched)) };
+        let took = reader.took();
+        let Some(first) = first else { return Ok((Body::default(), took)) };
         if first.len() as u64 == len {
-            return Ok((first.into(), fetched));
+            return Ok((first.into(), took));
         }
         let rest = futures_util::stream::try_unfold(reader, move |mut reader| async move {
             match reader.next().await {
@@ -265,28 +273,55 @@ impl Inner {
             }
         });
         let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
-        Ok((Body::from_stream(chunks, Some(len)), fetched))
+        Ok((Body::from_stream(chunks, Some(len)), took))
     }
 
-    /// A body file cannot be read: what the remote has too comes from there, into the same file.
+    /// A body file cannot be read: what others have too comes from there, into the same file.
     async fn heal(
         &self,
         opened: &Opened,
         range: Range<u64>,
         error: ReadError,
-    ) -> Result<(Body, bool), Broken> {
+    ) -> Result<(Body, Took), Broken> {
         let error = self.counts.read_error(opened.hot.entry.record.id, error);
-        match opened.hot.entry.origin() {
+        match self.elsewhere(&opened.hot.entry) {
             Some(origin) if error.kind() == ErrorKind::Corrupt => {
                 let fill = self.fills.open(origin);
-                self.start_fill(&fill, opened, range).await
+                match self.start_fill(&fill, opened, range).await {
+                    // It was here, and is damaged: that is what there is to say.
+                    Err(Broken::Failed(e)) if e.kind() == ErrorKind::BodyLost => {
+                        Err(Broken::Failed(error))
+                    }
+                    other => other,
+                }
             }
             _ => Err(Broken::Failed(error)),
         }
     }
 
+    /// Where a body may be had that is damaged here.
+    fn elsewhere(&self, entry: &Entry) -> Option<Origin> {
+        entry.origin().filter(|_| self.is_elsewhere(entry))
+    }
+
+    /// Whether a body may be found anywhere but here.
+    fn is_elsewhere(&self, entry: &Entry) -> bool {
+        let in_remote = entry.live().is_some_and(|live| live.remote_etag.is_some());
+        in_remote || !self.cluster.peers.live().is_empty()
+    }
+
     fn file_reader(&self, opened: &Opened, range: Range<u64>) -> FileReader {
-        let record = &opened.hot.entry.record;
+        self.file_reader_of(&opened.hot.entry, opened.file.clone(), range)
+    }
+
+    /// Reads the file of a version, open already or not.
+    pub(crate) fn file_reader_of(
+        &self,
+        entry: &Entry,
+        file: Option<Arc<dyn DiskFile>>,
+        range: Range<u64>,
+    ) -> FileReader {
+        let record = &entry.record;
         FileReader {
             files: Arc::clone(&self.files),
             tier: Arc::clone(&self.tier),
@@ -294,9 +329,9 @@ impl Inner {
             blocking: Arc::clone(&self.env.blocking),
             id: record.id,
             stamp: record.stamp,
-            layout: Layout::new(opened.hot.entry.meta.size),
+            layout: Layout::new(entry.meta.size),
             range,
-            file: opened.file.clone(),
+            file,
             table: Default::default(),
             ready: Default::default(),
         }
@@ -333,9 +368,15 @@ impl Broken {
             FillError::Stopping(error) => error,
             FillError::Remote(error) if error.kind() == RemoteErrorKind::NotFound => body_lost(),
             FillError::Remote(error) => remote_error(error),
+            FillError::Nowhere { unreachable: false } => body_lost(),
+            FillError::Nowhere { unreachable: true } | FillError::NotHere => Error::new(
+                ErrorKind::Unavailable,
+                "a node that may have the body cannot be reached at the moment; try again",
+            )
+            .with_retry_after(std::time::Duration::from_secs(1)),
             FillError::Corrupt => {
-                tracing::error!(%id, "the bucket's copy of this object is not what was put; it was not kept");
-                Error::new(ErrorKind::Corrupt, "the bucket's copy is damaged; put it again")
+                tracing::error!(%id, "the copy of this object elsewhere is not what was put; it was not kept");
+                Error::new(ErrorKind::Corrupt, "the copy elsewhere is damaged; put it again")
             }
         })
     }

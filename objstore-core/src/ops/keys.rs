@@ -215,12 +215,12 @@ impl Inner {
         Ok(self.lookup(self.key_id(key), false).await?.is_some())
     }
 
-    pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found, Error> {
+    pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found<'_>, Error> {
         let (id, clock) = (self.key_id(key), self.env.clock.as_ref());
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
         }
-        let _turn = self.seen.turn(id).await;
+        let turn = self.seen.turn(id).await;
         // Whoever had the turn before has asked.
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
@@ -260,11 +260,11 @@ impl Inner {
         self.seen.is_current_at(id, asked);
         let hot = self.lookup(id, false).await?.ok_or_else(not_found)?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
-        Ok(Found { hot, arrived })
+        Ok(Found { hot, arrived, turn })
     }
 
     /// What is here of a key, if the remote need not be asked about it.
-    async fn seen_lately(&self, id: ObjectId, look: Look) -> Result<Option<Found>, Error> {
+    async fn seen_lately(&self, id: ObjectId, look: Look) -> Result<Option<Found<'static>>, Error> {
         if look.no_cache {
             return Ok(None);
         }

@@ -62,16 +62,19 @@ pub(crate) fn remote_error(error: RemoteError) -> Error {
     tracing::warn!(%error, kind = kind.code(), "the bucket did not do what it was asked");
     let retry_after = error.retry_after();
     let failed = match kind {
-        RemoteErrorKind::PreconditionFailed => Error::new(
+        // Said only where nothing was changed for certain: what is in the way may be the change
+        // itself, whose confirmation was lost.
+        RemoteErrorKind::PreconditionFailed if !error.may_be_made() => Error::new(
             ErrorKind::PreconditionFailed,
             "the bucket has another version by now; read the object again, then decide",
         ),
-        RemoteErrorKind::Forbidden | RemoteErrorKind::Throttled | RemoteErrorKind::Unavailable => {
-            Error::new(
-                ErrorKind::Unavailable,
-                "the bucket cannot be asked at the moment, or does not let this node; sending the same again is safe",
-            )
-        }
+        RemoteErrorKind::PreconditionFailed
+        | RemoteErrorKind::Forbidden
+        | RemoteErrorKind::Throttled
+        | RemoteErrorKind::Unavailable => Error::new(
+            ErrorKind::Unavailable,
+            "the bucket cannot be asked at the moment, or does not let this node; sending the same again is safe",
+        ),
         _ => Error::new(
             ErrorKind::RemoteRefused,
             "the bucket refuses this; see the node's log for what it said",
@@ -125,7 +128,8 @@ impl Inner {
                 kind if looks <= LOOKS && (is_replaced(kind) || error.may_be_made()) => {
                     let found = match self.find(record.id, &Retry::ONCE).await {
                         Ok(found) => found,
-                        Err(_) => return Err(error.into()),
+                        // What is in the way may be this very version: that is yet to be found out.
+                        Err(silent) => return Err(silent.after_unknown(true).into()),
                     };
                     match found {
                         Some(found) if found.stamp == stamp => {

@@ -205,11 +205,13 @@ fn decode(value: &str) -> Result<String, Error> {
     text.map(Into::into).map_err(|e| stranger("metadata that is not UTF-8").with_source(e))
 }
 
-fn stamp_text(stamp: Stamp) -> String {
+/// A stamp as text.
+pub(crate) fn stamp_text(stamp: Stamp) -> String {
     format!("{:016x}-{:032x}-{:08x}", stamp.time, stamp.node, stamp.boot)
 }
 
-fn parse_stamp(text: &str) -> Option<Stamp> {
+/// The stamp in a text, if it is one.
+pub(crate) fn parse_stamp(text: &str) -> Option<Stamp> {
     let mut parts = text.split('-');
     let stamp = Stamp {
         time: u64::from_str_radix(parts.next()?, 16).ok()?,

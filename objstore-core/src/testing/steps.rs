@@ -48,6 +48,13 @@ impl Steps {
         self.0.as_ref().is_some_and(|inner| inner.stopped.load(Ordering::SeqCst))
     }
 
+    /// Stops the world now. Parts that do not count go on.
+    pub fn stop(&self) {
+        if let Some(inner) = &self.0 {
+            inner.stopped.store(true, Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn counts(&self) -> bool {
         self.0.is_some()
     }
@@ -58,7 +65,8 @@ impl Steps {
 
     pub(crate) fn take(&self, what: &str) -> io::Result<()> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        if inner.taken.fetch_add(1, Ordering::SeqCst) >= inner.stop_before {
+        let taken = inner.taken.fetch_add(1, Ordering::SeqCst);
+        if taken >= inner.stop_before || inner.stopped.load(Ordering::SeqCst) {
             inner.stopped.store(true, Ordering::SeqCst);
             return Err(io::Error::other(format!("the world stopped before this {what}")));
         }

@@ -1,6 +1,7 @@
-//! The verbs: each is one file, and each talks to a running node over its public API.
+//! The verbs: each is one file, and all but `keygen` talk to a running node over its public API.
 
 mod get;
+mod keygen;
 mod ls;
 mod output;
 mod put;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Stats(stats::Stats),
     /// Show what waits for the bucket, try it again, or give it up
     Uploads(uploads::Uploads),
+    /// Make a key for the nodes of a cluster to share
+    Keygen(keygen::Keygen),
 }
 
 /// The node to talk to.
@@ -84,6 +87,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Stat(stat) => stat.run().await,
             Verb::Stats(stats) => stats.run().await,
             Verb::Uploads(uploads) => uploads.run().await,
+            Verb::Keygen(keygen) => keygen.run(),
         }
     });
     // A read of standard input cannot be cancelled; dropping the runtime would wait for it.

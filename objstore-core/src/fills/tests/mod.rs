@@ -104,10 +104,11 @@ impl Stage {
         let id: objstore_client::types::ObjectId = "01KB0000000000000000000000".parse().unwrap();
         Origin {
             key: "key".to_owned(),
-            etag: "one".to_owned(),
+            etag: Some("one".to_owned()),
             size: live.size,
             record: Record { id, stamp, modified: 7, live: Some(Box::new(live)) },
             digest: Some(digest),
+            keep: false,
         }
     }
 

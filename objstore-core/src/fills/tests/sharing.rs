@@ -25,7 +25,7 @@ async fn a_range_asks_for_exactly_the_units_it_touches() {
     let wanted = 10 * U + 1..12 * U + 1;
     let mut reader = fill.reader(wanted.clone());
     assert_eq!(read_on(&mut reader).await, stage.slice(wanted));
-    assert!(reader.took_from_remote());
+    assert!(reader.took().from_remote);
     assert_eq!(stage.script.asked(), [10 * U..13 * U]);
     let tail = 40 * U + 2..40 * U + 4;
     assert_eq!(read(fill.reader(tail.clone())).await.unwrap(), stage.slice(tail));
@@ -50,7 +50,7 @@ async fn what_is_here_is_not_asked_for_again() {
     stage.script.asked();
     let mut reader = fill.reader(0..16 * U);
     assert_eq!(read_on(&mut reader).await, stage.body);
-    assert!(!reader.took_from_remote());
+    assert!(!reader.took().from_remote);
     assert!(stage.script.asked().is_empty());
 }
 

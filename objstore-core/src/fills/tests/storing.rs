@@ -10,7 +10,7 @@ async fn a_restart_finds_what_was_stored() {
     let fills = stage.start();
     let mut reader = stage.open(&fills).reader(some.clone());
     assert_eq!(reader.next().await.unwrap().unwrap(), stage.slice(6 * U..7 * U));
-    assert!(!reader.took_from_remote());
+    assert!(!reader.took().from_remote);
     assert!(stage.script.asked().is_empty());
     assert_eq!(stage.read(&fills).await.unwrap(), stage.body);
     let asked = stage.script.asked();

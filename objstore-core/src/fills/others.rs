@@ -1,0 +1,97 @@
+//! Which node is asked for units.
+//!
+//! A fetch asks those that may hold a copy, then the node whose turn it is to ask the remote, then
+//! the remote. So that no two nodes wait for each other:
+//! * who is asked for what it holds ([`Readers::Here`](super::Readers)) never waits but for a reply
+//!   of the remote;
+//! * who is asked to ask the remote ([`Readers::Remote`](super::Readers)) never waits for a reply
+//!   of a node that was asked to do the same.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+
+use objstore_client::Body;
+
+use super::Origin;
+use crate::journal::{NodeId, Stamp};
+
+/// A future of [`Others`].
+pub(crate) type OthersFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The other nodes, as far as fills need them.
+pub(crate) trait Others: Send + Sync + Debug {
+    /// Finds a node that gives these units. Each is asked at most once in one search.
+    fn seek<'a>(
+        &'a self,
+        origin: &'a Origin,
+        units: Range<u64>,
+        search: &'a mut Search,
+        via: &'a (dyn Fn(Via) + Send + Sync),
+    ) -> OthersFuture<'a, Sought>;
+
+    /// What a node gave was not what the version has.
+    fn lied(&self, node: NodeId);
+}
+
+/// Where the units of a fetch come from, as far as who waits for them has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Via {
+    /// From what another node has, or that is not settled yet.
+    Holder,
+    /// From a node that asks the remote.
+    Owner,
+    Remote,
+}
+
+impl Via {
+    pub(super) fn from_u8(number: u8) -> Self {
+        match number {
+            0 => Self::Holder,
+            1 => Self::Owner,
+            _ => Self::Remote,
+        }
+    }
+}
+
+/// What came of a search.
+pub(crate) enum Sought {
+    Peer(PeerReply),
+    /// It is for this node to ask the remote.
+    Remote,
+    Nowhere {
+        unreachable: bool,
+    },
+}
+
+/// Units from another node, in [frames](super::frames).
+pub(crate) struct PeerReply {
+    pub(crate) node: NodeId,
+    /// The stamp that the units are sealed with there.
+    pub(crate) stamp: Stamp,
+    pub(crate) body: Body,
+}
+
+/// Who was asked on behalf of one fetch.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// Not to be asked for what they hold any more.
+    pub(crate) asked: BTreeSet<NodeId>,
+    /// Not to be asked to ask the remote.
+    pub(crate) asked_to_fetch: BTreeSet<NodeId>,
+    /// One that may have it did not answer.
+    pub(crate) unreachable: bool,
+    /// All were asked.
+    pub(crate) over: bool,
+}
+
+impl Search {
+    /// A node broke off, or gave something else.
+    pub(crate) fn failed(&mut self, node: NodeId) {
+        self.asked.insert(node);
+        self.asked_to_fetch.insert(node);
+    }
+}
