@@ -141,8 +141,10 @@ impl Builder {
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
         inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
-        inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
-        Ok(Node::run(inner))
+        let node = Node::run(Arc::clone(&inner));
+        inner.enter_cluster().await?;
+        node.run_cluster();
+        Ok(node)
     }
 }
 
@@ -267,6 +269,8 @@ fn open(
         .network
         .clone()
         .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
+    let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref());
+    let cluster = cluster.map_err(damaged)?;
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
     Ok(Arc::new(Inner {
@@ -278,7 +282,7 @@ fn open(
         buffers,
         fills,
         seen: Seen::new(settings.key_ttl_ms),
-        cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        cluster,
         trust,
         exchange: Exchange::new(),
         phase: AtomicU8::default(),

@@ -37,7 +37,14 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
             () = signals.next() => return Ok(()),
         };
         let (node, server) = started?;
-        signals.next().await;
+        let refused = tokio::select! {
+            () = signals.next() => None,
+            refused = node.refused() => Some(refused),
+        };
+        if let Some(refused) = refused {
+            node.shutdown().await?;
+            return Err(refused.into());
+        }
         tokio::select! {
             stopped = stop(node, server, settings.shutdown_delay) => stopped,
             () = signals.next() => {
@@ -62,7 +69,9 @@ async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
     let recorder =
         metrics::install().map_err(|e| Failure::Other(format!("cannot record metrics: {e}")))?;
     tokio::spawn(metrics::upkeep(recorder.clone()));
-    let mut builder = Node::builder().settings(settings.node.clone());
+    let mut node = settings.node.clone();
+    node.cluster.public_addr = listener.local_addr().ok().map(|addr| addr.to_string());
+    let mut builder = Node::builder().settings(node);
     if settings.new_node_id {
         builder = builder.new_node_id();
     }
@@ -121,6 +130,22 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
         warn!(
             "{address} is open to everyone who can reach it: there are no tokens in this release"
         );
+    }
+    announce_cluster(settings, node);
+}
+
+/// Says where other nodes find this one, and where it looks for them.
+fn announce_cluster(settings: &Settings, node: &Node) {
+    let Some(private) = node.private_addr() else { return };
+    let seeds = settings.node.cluster.nodes.join(" ");
+    match settings.log_format {
+        LogFormat::Text => info!("other nodes reach it at: {private}"),
+        LogFormat::Json => info!(private_addr = %private, "other nodes reach it here"),
+    }
+    if !seeds.is_empty() {
+        info!("joining to cluster [{seeds}]");
+    } else if node.peers().is_empty() {
+        warn!("no additional cluster nodes specified, current node starts solo");
     }
 }
 

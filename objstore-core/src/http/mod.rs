@@ -10,6 +10,7 @@ mod intake;
 mod keys;
 mod level;
 mod list;
+mod members;
 mod metrics;
 mod operator;
 mod pace;
@@ -26,9 +27,7 @@ mod status;
 mod tap;
 mod uploads;
 
-pub(crate) use private::Caller;
-#[cfg(test)]
-pub(crate) use private::FRAME_MAX;
+pub(crate) use private::{Caller, FRAME_MAX};
 pub use private::{PrivateService, Sender};
 pub(crate) use private_connection::{From, PrivateConnection};
 pub use server::Server;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Weak;
 
 use http::{Method, Request, Response};
+use objstore_client::options::DeleteOptions;
 use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
@@ -33,6 +34,8 @@ pub struct Sender(pub NodeId);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) node: NodeId,
+    /// Tells the lives of one node apart.
+    pub(crate) boot: u32,
 }
 
 /// The longest body of a request that is taken, in bytes.
@@ -97,9 +100,11 @@ async fn dispatch(
         Ok::<_, Error>(bytes)
     };
     match (path, &head.method) {
-        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
+        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?).await,
+        (routes::GOSSIP, &Method::POST) => inner.answer_gossip(caller, &frame().await?),
+        (routes::FORGET, &Method::POST) => inner.answer_forget(frame().await?).await,
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
-        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
+        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.all_infos())),
         (routes::MESSAGE, &Method::POST) => {
             inner.take_message(caller.node, frame().await?)?;
             Ok(answer::text(""))
@@ -107,11 +112,18 @@ async fn dispatch(
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
             inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
+        (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
         (path, method) => match allowed(path) {
             Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
             _ => Err(no_such_route()),
         },
     }
+}
+
+/// `POST /private/v1/delete/:id`.
+pub(super) async fn delete(inner: &Inner, path: &str) -> Result<Response<Body>, Error> {
+    let id = path.strip_prefix(routes::DELETE).unwrap_or_default().parse()?;
+    Ok(answer::json(&*inner.delete(id, DeleteOptions::default()).await?))
 }
 
 /// The methods that a path takes; none for a path of no route.
@@ -120,6 +132,7 @@ pub(super) fn allowed(path: &str) -> Option<&'static str> {
         routes::PING | routes::NODES => Some("GET"),
         routes::HELLO
         | routes::GOSSIP
+        | routes::FORGET
         | routes::ANNOUNCE
         | routes::SYNC
         | routes::PUT
@@ -142,25 +155,41 @@ pub(super) fn no_such_route() -> Error {
 fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
     let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let node = |name: &str| field(name).and_then(NodeId::parse);
-    let refuse = |why: String| Err(Error::new(ErrorKind::Forbidden, why));
+    let refuse = |why: String| {
+        let who = field(headers::NODE).unwrap_or("somebody without an id");
+        inner.cluster.log_refusal(who, &why);
+        Err(Error::new(ErrorKind::Forbidden, why))
+    };
     let protocol = field(headers::PROTOCOL).and_then(|text| text.parse::<u32>().ok());
     if protocol.is_none_or(|protocol| protocol.abs_diff(PROTOCOL) > 1) {
-        return refuse(format!("this node speaks version {PROTOCOL} of the private protocol"));
+        return refuse(format!(
+            "the one who is asked speaks version {PROTOCOL} of the private protocol"
+        ));
     }
     let tag = &inner.settings.cluster.tag;
     if field(headers::TAG) != Some(tag) {
-        return refuse(format!("this node belongs to the cluster {tag:?}"));
+        let theirs = field(headers::TAG).unwrap_or_default();
+        return refuse(format!(
+            "the tag of the one who is asked is {tag:?}, that of the asker {theirs:?}"
+        ));
     }
     if node(headers::TO).is_some_and(|to| to != inner.node_id) {
-        return refuse("another node is reached here by now".to_owned());
+        let why = "another node is reached here by now";
+        return Err(Error::new(ErrorKind::Forbidden, why));
     }
     let said = node(headers::NODE);
     let known = head.extensions.get::<Sender>().map(|sender| sender.0);
-    match (said, known) {
-        (Some(said), None) => Ok(Caller { node: said }),
-        (Some(said), Some(known)) if said == known => Ok(Caller { node: known }),
-        _ => refuse("a node speaks for itself only".to_owned()),
+    let boot = field(headers::BOOT).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(node) = said else {
+        return refuse("a node says who it is with each request".to_owned());
+    };
+    if known.is_some_and(|known| known != node) {
+        return refuse("a node speaks for itself only".to_owned());
     }
+    if head.uri.path() != routes::HELLO && inner.cluster.is_other_life(node, boot) {
+        return refuse("another process with this id is known here; say hello first".to_owned());
+    }
+    Ok(Caller { node, boot })
 }
 
 impl hyper::service::Service<Request<Body>> for PrivateService {

@@ -70,6 +70,7 @@ impl Node {
         let inner = &self.inner;
         inner.check_running()?;
         check_not_an_id(key)?;
+        inner.check_clock()?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
             files: &inner.files,

@@ -1,5 +1,6 @@
 //! The verbs: each is one file, and all but `keygen` talk to a running node over its public API.
 
+mod forget;
 mod get;
 mod keygen;
 mod ls;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Stat(stat::Stat),
     /// Show what the node says about itself
     Stats(stats::Stats),
+    /// Give up a node of the cluster that will not come back
+    Forget(forget::Forget),
     /// Show what waits for the bucket, try it again, or give it up
     Uploads(uploads::Uploads),
     /// Make a key for the nodes of a cluster to share
@@ -86,6 +89,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Ls(ls) => ls.run().await,
             Verb::Stat(stat) => stat.run().await,
             Verb::Stats(stats) => stats.run().await,
+            Verb::Forget(forget) => forget.run().await,
             Verb::Uploads(uploads) => uploads.run().await,
             Verb::Keygen(keygen) => keygen.run(),
         }

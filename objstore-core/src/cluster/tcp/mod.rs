@@ -9,13 +9,13 @@ mod refusals;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use objstore_client::wire::private::headers;
 use objstore_client::{Body, Error};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 pub(crate) use listener::debug;
 
@@ -51,6 +51,21 @@ impl TcpNetwork {
 impl Network for TcpNetwork {
     fn resolve<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host(address).await?.collect()) })
+    }
+
+    fn source<'a>(&'a self, to: &'a str) -> NetworkFuture<'a, io::Result<IpAddr>> {
+        Box::pin(async move {
+            let to = tokio::net::lookup_host(to).await?.next();
+            let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let any: SocketAddr = match to {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any).await?;
+            // Sends nothing: it only looks the way up.
+            socket.connect(to).await?;
+            Ok(socket.local_addr()?.ip())
+        })
     }
 
     fn call<'a>(
