@@ -99,7 +99,7 @@ impl Inner {
             let now: Vec<String> = next.iter().filter(|a| !greeted.contains(*a)).cloned().collect();
             greeted.append(&mut next);
             let greetings = now.into_iter().map(async |addr| (self.greet(&addr).await, addr));
-            let mut answers = futures_util::stream::iter(greetings).buffered(AT_ONCE);
+            let mut answers = futures_util::stream::iter(greetings).buffer_unordered(AT_ONCE);
             while let Some((answer, addr)) = answers.next().await {
                 match answer {
                     Ok(Met::Itself) => {
