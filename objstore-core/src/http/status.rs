@@ -15,6 +15,8 @@ pub(super) fn ready(node: &Node) -> Response<Body> {
     }
     let (kind, why) = if node.inner.is_draining() {
         (ErrorKind::Stopping, "this node is about to stop")
+    } else if !node.inner.has_settled() {
+        (ErrorKind::Unavailable, "this node has yet to find its cluster and learn what that knows")
     } else {
         (ErrorKind::Unavailable, "the journal cannot be written at the moment; reads go on")
     };
