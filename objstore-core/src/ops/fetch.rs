@@ -1,7 +1,7 @@
 //! Finding out about objects of which nothing is known here, or not for certain any more.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::options::ByteRange;
@@ -59,6 +59,11 @@ pub(crate) struct Arrived {
     pub(crate) body: Body,
 }
 
+impl Wanted {
+    /// The first byte, with which its unit comes.
+    pub(crate) const ONE: Self = Self::Range(ByteRange::FromTo(0, 0));
+}
+
 impl Found<'_> {
     pub(super) fn here(hot: Arc<Hot>) -> Self {
         Self { hot, arrived: None, turn: None }
@@ -75,11 +80,14 @@ pub(crate) struct Seen {
     ttl: Duration,
     /// One at a time asks for an object.
     turns: Vec<Mutex<()>>,
+    /// When the remote last left the question open whether something is current.
+    unanswered: std::sync::Mutex<Option<Instant>>,
 }
 
 /// Only a true "not found" is remembered, and not for long.
 const ABSENT: Duration = Duration::from_secs(2);
-/// While the remote does not answer, it is not asked about the same key more often than this.
+/// While the remote does not answer, it is not asked more often than this whether what is here of
+/// any key is current: those who read what is here must not all wait for it.
 const STALE: Duration = Duration::from_secs(5);
 const TURNS: usize = 1024;
 const REMEMBERED: usize = 100_000;
@@ -91,6 +99,7 @@ impl Seen {
             absent: Cache::new(REMEMBERED),
             ttl: Duration::from_millis(ttl_ms),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+            unanswered: std::sync::Mutex::default(),
         }
     }
 
@@ -124,6 +133,17 @@ impl Seen {
     pub(super) fn is_current_at(&self, id: ObjectId, at: Instant) {
         self.absent.remove(&id);
         self.current.insert(id, at);
+    }
+
+    /// Whether the remote did not answer such a question a moment ago.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let last = *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| now.saturating_duration_since(at) < STALE)
+    }
+
+    /// The remote did not answer; or, with none, it did.
+    pub(super) fn was_silent(&self, at: Option<Instant>) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Takes it for current for a while longer.
@@ -191,7 +211,7 @@ impl Inner {
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
         }
-        let (head, arrived) = match self.ask(&id.to_string(), look).await {
+        let (head, arrived) = match self.ask(&id.to_string(), look, &Retry::DEMAND).await {
             Ok(answer) => answer,
             Err(error) if error.kind() == RemoteErrorKind::NotFound => {
                 self.seen.was_absent(id, clock.monotonic());
@@ -224,11 +244,12 @@ impl Inner {
         &self,
         key: &str,
         look: Look,
+        retry: &Retry,
     ) -> Result<(RemoteHead, Option<Arrived>), RemoteError> {
         let entropy = self.env.entropy.as_ref();
         if let Some(range) = look.bytes.and_then(|bytes| first_range(bytes, self.fills.block())) {
             let get = || self.remote.get(key, RemoteGet::range(range.clone()));
-            match Retry::DEMAND.call(entropy, get).await {
+            match retry.call(entropy, get).await {
                 Ok(RemoteObject { head, range, body, .. }) => {
                     return Ok((head, Some(Arrived { range, body })));
                 }
@@ -237,7 +258,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        let head = Retry::DEMAND.call(entropy, || self.remote.head(key)).await?;
+        let head = retry.call(entropy, || self.remote.head(key)).await?;
         Ok((head, None))
     }
 
