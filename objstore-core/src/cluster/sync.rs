@@ -281,7 +281,16 @@ impl Inner {
             self.merge(records).await?;
             wanted = wanted.get(looked_at..).unwrap_or_default();
         }
-        let both = self.load_records(found.theirs.keys().copied().collect()).await?;
+        let mut both = self.load_records(found.theirs.keys().copied().collect()).await?;
+        if let Some(offer) = offer {
+            // The peer would forget these at once, and hear of the objects from the next one.
+            let is_old = |r: &&Record| r.live.is_none() && r.stamp.time < offer.horizon;
+            let old: Vec<_> = both.iter().filter(is_old).map(|record| record.id).collect();
+            if !old.is_empty() {
+                self.commit(Change::Renew(old)).await?;
+                both = self.load_records(found.theirs.keys().copied().collect()).await?;
+            }
+        }
         let newer = |record: &Record| {
             found.theirs.get(&record.id) != Some(&self.digest.of(&encode_record(record)))
         };

@@ -79,6 +79,9 @@ pub(crate) enum Change {
     /// Forgets these versions, bodies included, without a tombstone: the cluster has forgotten
     /// their deletes.
     Drop(Vec<(ObjectId, Stamp)>),
+    /// Deletes again what is deleted here already, with stamps of now: the cluster may have forgotten
+    /// these deletes before all of it had heard of them.
+    Renew(Vec<ObjectId>),
     /// Moves the horizon to the later of this one and the one there is, and forgets some of the
     /// tombstones before it.
     Collect(Horizon),

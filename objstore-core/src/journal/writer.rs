@@ -285,6 +285,7 @@ impl Writer {
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),
             Change::Drop(versions) => self.drop_versions(versions, group),
+            Change::Renew(ids) => self.renew(ids, group),
             Change::Collect(horizon) => self.collect(horizon, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
         });
