@@ -34,7 +34,7 @@ const HEDGE: Duration = Duration::from_millis(50);
 /// A node is waited for this long when it is asked for what it has, and for what it has to ask the
 /// remote for.
 const HELD_DEADLINE: Duration = Duration::from_secs(2);
-const FETCH_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const FETCH_DEADLINE: Duration = Duration::from_secs(5);
 /// Others that are asked whether they have what the remote has too.
 const AROUND: usize = 8;
 /// Nodes that are asked to ask the remote before this one does.
@@ -253,7 +253,7 @@ impl Inner {
             if silent {
                 // Whether it has it is not known.
                 search.unreachable = true;
-                self.exchange.shun(node, self.env.clock.monotonic() + SUSPECTED);
+                self.suspect(node);
             } else {
                 self.exchange.holds_not(id, stamp, node);
             }
@@ -275,8 +275,7 @@ impl Inner {
                 Ok(reply) => return Some(reply),
                 Err(error) => {
                     if Failed::of(peer.id, &error).silent {
-                        let until = self.env.clock.monotonic() + SUSPECTED;
-                        self.exchange.shun(peer.id, until);
+                        self.suspect(peer.id);
                     }
                     tracing::debug!(node = %peer.id, %error, "a node did not ask the bucket for this one");
                 }
@@ -329,6 +328,11 @@ impl Inner {
     /// Whether a node that cannot be asked may be there again.
     fn may_return(&self, _node: NodeId) -> bool {
         true
+    }
+
+    /// A node does not answer.
+    pub(super) fn suspect(&self, node: NodeId) {
+        self.exchange.shun(node, self.env.clock.monotonic() + SUSPECTED);
     }
 
     async fn ask_for(

@@ -3,6 +3,7 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod bodies;
+mod cold;
 mod hello;
 mod join;
 mod locate;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use objstore_client::Error;
 use objstore_client::types::{PeerInfo, PeerState};
 
+pub(crate) use cold::FromOwner;
 pub(crate) use locate::{Exchange, Locator};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;

@@ -70,6 +70,9 @@ async fn dispatch(
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
             inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
+        (path, &Method::POST) if path.starts_with(routes::DELETE) => {
+            inner.answer_changed(path.strip_prefix(routes::DELETE).unwrap_or_default()).await
+        }
         _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
     }
 }
