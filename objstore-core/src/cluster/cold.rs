@@ -55,16 +55,15 @@ impl Inner {
         let units = first.map_or(0..0, |range| {
             range.start / UNIT as u64..range.end.div_ceil(UNIT as u64)
         });
-        for peer in self.owners(id) {
-            let asked = self.ask_one_owner(&peer, id, key, units.clone());
-            let error = match timeout(FETCH_DEADLINE, asked).await {
+        for (peer, behind) in self.owners(id) {
+            let asked = self.ask_one_owner(&peer, behind, id, key, units.clone());
+            let error = match timeout(FETCH_DEADLINE * (behind + 1), asked).await {
                 Ok(Ok(answer)) => return Ok(Some(answer)),
                 Ok(Err(error)) => error,
                 Err(_) => Error::new(ErrorKind::Transport, "the node did not answer in time"),
             };
             match error.kind() {
                 ErrorKind::NotFound | ErrorKind::Deleted => return Err(error),
-                ErrorKind::Transport => self.suspect(peer.id),
                 _ => {}
             }
             tracing::debug!(node = %peer.id, %error, "a node did not ask the bucket for this one");
@@ -75,6 +74,7 @@ impl Inner {
     async fn ask_one_owner(
         &self,
         peer: &Peer,
+        behind: u32,
         id: ObjectId,
         key: Option<&str>,
         units: Range<u64>,
@@ -106,7 +106,8 @@ impl Inner {
         let range = units.start * unit..units.end.saturating_mul(unit).min(live.size);
         let arrived = (range.start < range.end).then(|| {
             let chunks = futures_util::stream::once(async move { Ok(rest) }).chain(body);
-            let reply = PeerReply { node: peer.id, stamp, body: Body::from_stream(chunks, None) };
+            let body = Body::from_stream(chunks, None);
+            let reply = PeerReply { node: peer.id, stamp, behind, body };
             Arrived { range, from: ArrivedFrom::Peer(reply) }
         });
         Ok(FromOwner { record, age: Duration::from_millis(age), arrived })

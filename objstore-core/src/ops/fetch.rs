@@ -97,8 +97,6 @@ pub(crate) struct Seen {
 const ABSENT: Duration = Duration::from_secs(2);
 /// While the remote does not answer, it is not asked about the same key more often than this.
 const STALE: Duration = Duration::from_secs(5);
-/// So long a turn is waited for on another node's behalf.
-const PATIENCE: Duration = Duration::from_secs(1);
 const TURNS: usize = 1024;
 const REMEMBERED: usize = 100_000;
 
@@ -235,7 +233,7 @@ impl Inner {
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
         }
-        let turn = self.turn_to_ask(id, whose).await?;
+        let turn = self.seen.turn(id).await;
         if let Some(hot) = self.lookup(id, false).await? {
             return match hot.entry.live() {
                 Some(_) => Ok(Found::here(hot)),
@@ -271,21 +269,6 @@ impl Inner {
         let hot = self.live(id, true).await?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
         Ok(Found { hot, arrived, turn })
-    }
-
-    /// The right to ask about an object. On another node's behalf it is not waited for long: who has
-    /// it may be waiting for that very node.
-    pub(super) async fn turn_to_ask(
-        &self,
-        id: ObjectId,
-        whose: Turn,
-    ) -> Result<Option<MutexGuard<'_, ()>>, Error> {
-        match whose {
-            Turn::Owners => Ok(self.seen.turn(id).await),
-            Turn::Ours => tokio::time::timeout(PATIENCE, self.seen.turn(id)).await.map_err(|_| {
-                Error::new(ErrorKind::Busy, "this node is asking about the object already")
-            }),
-        }
     }
 
     /// Asks the remote about an object, and for the first of the bytes wanted at once, so that a

@@ -234,7 +234,7 @@ impl Inner {
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
         }
-        let turn = self.turn_to_ask(id, whose).await?;
+        let turn = self.seen.turn(id).await;
         // Whoever had the turn before has asked.
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
