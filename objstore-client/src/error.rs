@@ -86,6 +86,9 @@ pub enum ErrorKind {
     /// 503: the journal or the remote does not work at the moment. Whether the change was made is
     /// unknown; sending the same again is safe.
     Unavailable,
+    /// 503: the clock of this node is more than 5 minutes ahead of those of the other nodes, which
+    /// would not take what it stamps. Set it right, or ask another node.
+    ClockSkew,
     /// 507: the disk or the quota is full. Nothing was acknowledged, though a change whose sync met
     /// the full disk may turn out to have been made; reads and deletes go on.
     StorageFull,
@@ -127,6 +130,7 @@ impl ErrorKind {
         Self::Busy,
         Self::Stopping,
         Self::Unavailable,
+        Self::ClockSkew,
         Self::StorageFull,
         Self::Transport,
         Self::Configuration,
@@ -163,6 +167,7 @@ impl ErrorKind {
             Self::Busy => (503, "busy"),
             Self::Stopping => (503, "stopping"),
             Self::Unavailable => (503, "unavailable"),
+            Self::ClockSkew => (503, "clock-skew"),
             Self::StorageFull => (507, "storage-full"),
             Self::Transport => (599, "transport"),
             Self::Configuration => (598, "configuration"),
@@ -195,6 +200,7 @@ impl ErrorKind {
             Self::Busy
                 | Self::Stopping
                 | Self::Unavailable
+                | Self::ClockSkew
                 | Self::StorageFull
                 | Self::Timeout
                 | Self::Transport

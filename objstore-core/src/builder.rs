@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork};
+use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork, Trust};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
@@ -141,8 +141,10 @@ impl Builder {
         let opening = move || open(settings, env, in_memory, new_node_id, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
         inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
-        inner.cluster.listen(Arc::downgrade(&inner), &inner.settings.cluster).await?;
-        Ok(Node::run(inner))
+        let node = Node::run(Arc::clone(&inner));
+        inner.enter_cluster().await?;
+        node.run_cluster();
+        Ok(node)
     }
 }
 
@@ -180,6 +182,8 @@ fn open(
     } else {
         Places::on_disk(&settings, &env, new_node_id, remote)?
     };
+    let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
+    let trust = Arc::new(trust);
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
     let (remote, reach) = Watched::new(remote);
     let remote: Arc<dyn RemoteStore> = Arc::new(remote);
@@ -261,7 +265,12 @@ fn open(
     // Before its thread runs, so that nobody sees an empty node.
     writer.show_counters();
     sweep(store.as_ref(), &janitor).map_err(damaged)?;
-    let network = env.network.clone().unwrap_or_else(|| Arc::new(TcpNetwork::new()));
+    let network = env
+        .network
+        .clone()
+        .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
+    let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref());
+    let cluster = cluster.map_err(damaged)?;
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
     Ok(Arc::new(Inner {
@@ -273,7 +282,8 @@ fn open(
         buffers,
         fills,
         seen: Seen::new(settings.key_ttl_ms),
-        cluster: Cluster::new(network, node_id, boot, &settings.cluster),
+        cluster,
+        trust,
         exchange: Exchange::new(),
         phase: AtomicU8::default(),
         settings,

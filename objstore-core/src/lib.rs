@@ -67,6 +67,7 @@ pub mod testing;
 mod usage;
 
 pub use builder::Builder;
+pub use cluster::{ClusterKey, Message, Received, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use objstore_client::types::PeerInfo;
@@ -10,7 +10,7 @@ use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{self, Cluster, Exchange};
+use crate::cluster::{self, Cluster, Exchange, Subscription, Trust};
 use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
@@ -57,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) ids: IdSource,
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) exchange: Exchange,
     pub(crate) phase: AtomicU8,
     pub(crate) crew: Crew,
@@ -77,11 +78,14 @@ impl Node {
     pub(crate) fn run(inner: Arc<Inner>) -> Self {
         let (node, uploads) = (Arc::downgrade(&inner), Arc::clone(&inner.uploads));
         let task = background::run(node, uploads, Arc::clone(&inner.env.clock));
-        let tasks = [
-            tokio::spawn(task).abort_handle(),
-            tokio::spawn(cluster::run(Arc::downgrade(&inner))).abort_handle(),
-        ];
+        let tasks = Mutex::new(vec![tokio::spawn(task).abort_handle()]);
         Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), tasks }), inner }
+    }
+
+    /// From now on the background task of the cluster works, on the current runtime.
+    pub(crate) fn run_cluster(&self) {
+        let task = tokio::spawn(cluster::run(Arc::downgrade(&self.inner)));
+        self.handle.tasks().push(task.abort_handle());
     }
 
     /// This node's id: made once and kept in its state directory.
@@ -108,10 +112,11 @@ impl Node {
         Ok(server)
     }
 
-    /// What is known of the other nodes of the cluster, in order of their ids. Does not block.
+    /// What is known of the other members of the cluster, in order of their ids, the absent ones
+    /// included. Does not block.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.inner.cluster.infos()
+        self.inner.peer_infos()
     }
 
     /// Where other nodes reach this one, `host:port`; none when it has no part in a cluster.
@@ -120,17 +125,55 @@ impl Node {
         self.inner.cluster.addr()
     }
 
+    /// Where the private API is served in the clear to whoever looks after the node; none when it
+    /// is not.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<std::net::SocketAddr> {
+        self.inner.cluster.debug_addr()
+    }
+
+    /// Sends a message to the applications on all other live nodes: at most once to each, in no
+    /// order. Returns how many nodes took it; those that do not within two seconds are not counted,
+    /// and may have it all the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for more than [`Message::MAX`](crate::Message::MAX) bytes, [`ErrorKind::Stopping`].
+    ///
+    /// # Cancellation
+    /// Dropping the future sends to no further node.
+    pub async fn send(&self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
+        self.inner.send_message(payload.into()).await
+    }
+
+    /// Follows what applications on other nodes [send](Self::send), from now on. Keeps no node
+    /// alive.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.inner.cluster.subscribe()
+    }
+
     /// Says that this node is about to stop: [`is_ready`](Self::is_ready) and `/readyz` turn at
     /// once, requests go on being served.
     pub fn drain(&self) {
         self.inner.phase.fetch_max(DRAINING, Ordering::AcqRel);
     }
 
-    /// Whether this node wants requests: it is neither stopping nor unable to write.
+    /// Whether this node wants requests: it is neither stopping nor unable to write, and has looked
+    /// for the other nodes of its cluster and synced with one where there are any.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.inner.phase.load(Ordering::Acquire) == 0
             && !self.inner.shared.broken.load(Ordering::Acquire)
+            && self.inner.has_settled()
+    }
+
+    /// Comes back when this node may not be part of its cluster any more: another process with its
+    /// id lives. What to say about it; the node is not ready from then on, and should be shut down.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn refused(&self) -> Error {
+        self.inner.refused().await
     }
 
     /// Stops the node: changes under way are made durable and answered, everything after that is
@@ -143,13 +186,20 @@ impl Node {
     /// # Cancellation
     /// Dropping the future does not stop the stopping.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, handle) = (Arc::clone(&self.inner), Arc::clone(&self.handle));
         inner.phase.store(STOPPED, Ordering::Release);
-        self.handle.stop_tasks();
-        inner.fills.stop(&inner.stopping());
-        inner.crew.tell();
-        inner.crew.ended().await;
-        env::run(Arc::clone(&self.inner.env.blocking).as_ref(), move || inner.crew.join()).await
+        let stopping = async move {
+            inner.leave_cluster().await;
+            handle.stop_tasks();
+            drop(handle);
+            inner.fills.stop(&inner.stopping());
+            inner.crew.tell();
+            inner.crew.ended().await;
+            let blocking = Arc::clone(&inner.env.blocking);
+            env::run(blocking.as_ref(), move || inner.crew.join()).await
+        };
+        // A task, because it goes on when the caller does not wait.
+        tokio::spawn(stopping).await.map_err(|e| self.inner.stopping().with_source(e))?
     }
 }
 
@@ -181,15 +231,19 @@ impl Drop for Inner {
 /// What all clones of a [`Node`] share, and nobody else has.
 struct Handle {
     inner: Arc<Inner>,
-    tasks: [tokio::task::AbortHandle; 2],
+    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 impl Handle {
     fn stop_tasks(&self) {
         self.inner.cluster.stop();
-        for task in &self.tasks {
+        for task in self.tasks().drain(..) {
             task.abort();
         }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<tokio::task::AbortHandle>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

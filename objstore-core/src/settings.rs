@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterKey;
 use crate::remote::S3Settings;
 
 /// Everything about a node that can be tuned, as plain data. `Settings::default()` suits one node
@@ -225,11 +226,30 @@ pub struct ClusterSettings {
     pub private_addr: Option<String>,
     /// Where others reach it, `host:port`, when that is not where it listens. Default none.
     pub advertise_addr: Option<String>,
+    /// Where clients reach this node, `host:port`, as the others are told. Default: where
+    /// [`Node::serve_public`](crate::Node::serve_public) listens.
+    pub public_addr: Option<String>,
     /// Nodes to find the others through, `host` or `host:port`; port 11999 unless given. Default
     /// none.
     pub nodes: Vec<String>,
     /// The name of the cluster; nodes of another are refused. Default `default`.
     pub tag: String,
+    /// A member that has not been heard of for this long no longer counts, in milliseconds: what
+    /// was deleted meanwhile is not kept for its sake. Default 7 days.
+    pub forget_after_ms: u64,
+    /// A file with the keys that the nodes of the cluster share, one a line: the first issues
+    /// this node's certificate, all are accepted. It is read again when it changes. Default none:
+    /// only what runs on this machine is served.
+    pub cluster_key_file: Option<PathBuf>,
+    /// The keys themselves, instead of a file; never serialised. Default none.
+    #[serde(skip)]
+    pub keys: Vec<ClusterKey>,
+    /// Without a key, serve nodes on other machines too: whoever can connect can read, change and
+    /// delete everything. Default false.
+    pub insecure: bool,
+    /// Where the private API is served in the clear to whoever looks after the node, `host:port`,
+    /// loopback only. Default none.
+    pub debug_addr: Option<String>,
 }
 
 impl Default for ClusterSettings {
@@ -237,8 +257,14 @@ impl Default for ClusterSettings {
         Self {
             private_addr: None,
             advertise_addr: None,
+            public_addr: None,
             nodes: Vec::new(),
             tag: "default".to_owned(),
+            forget_after_ms: 7 * 24 * 3600 * 1000,
+            cluster_key_file: None,
+            keys: Vec::new(),
+            insecure: false,
+            debug_addr: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use objstore_core::env::Env;
+use objstore_core::env::{Clock, Env, SystemClock};
 use objstore_core::journal::MemoryJournal;
 use objstore_core::options::{Conditions, DeleteOptions, ListOptions, PutOptions, WriteMode};
 use objstore_core::remote::{
@@ -176,6 +176,55 @@ async fn a_put_that_may_stand_in_its_own_way_is_of_unknown_outcome() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     settled(&node).await;
     assert_eq!(read(&node, id).await.unwrap(), b"made");
+}
+
+/// The same in the background: it is found out in the end, and nobody is asked to step in.
+#[tokio::test(start_paused = true)]
+async fn an_upload_in_the_background_that_stands_in_its_own_way_is_done() {
+    let (bucket, puts, heads) = (bucket(), AtomicUsize::new(0), AtomicUsize::new(0));
+    let first = |kind, times, counter: &AtomicUsize, call: &objstore_core::testing::Call| {
+        let hit = call.kind == kind && counter.fetch_add(1, Ordering::SeqCst) < times;
+        hit.then(|| failed(RemoteErrorKind::Unavailable))
+    };
+    let faults = Faults::default()
+        .after(move |call| first(CallKind::Put, 1, &puts, call))
+        .before(move |call| first(CallKind::Head, 2, &heads, call));
+    let node = node_before(Arc::new(FailingRemote::new(bucket.clone(), faults)), |_| {}).await;
+    let id = node.new_id();
+    node.put(id, "made", PutOptions::default().level(Level::Remote).write(WriteMode::Back))
+        .await
+        .unwrap();
+    settled(&node).await;
+    assert!(!node.head(id).await.unwrap().is_pending);
+}
+
+/// A version found in the bucket may come from a node whose clock was ahead.
+#[tokio::test]
+async fn what_is_put_after_a_version_was_fetched_replaces_it() {
+    let bucket = bucket();
+    let ahead = node_before(bucket.clone(), |_| {}).await;
+    let id = ahead.new_id();
+    let mut env = Env::default();
+    env.clock = Arc::new(Behind);
+    let behind = Node::builder().in_memory().remote(bucket.clone()).env(env).start().await.unwrap();
+    ahead.put(id, "first", through()).await.unwrap();
+    behind.head_fetched(id).await.unwrap();
+    behind.put(id, "second", through()).await.unwrap();
+    assert_eq!(read(&behind, id).await.unwrap(), b"second");
+    assert_eq!(stored_in(&*bucket, &id.to_string()).await.unwrap(), b"second");
+}
+
+#[derive(Debug)]
+struct Behind;
+
+impl Clock for Behind {
+    fn wall_nanos(&self) -> u64 {
+        SystemClock.wall_nanos() - 60_000_000_000
+    }
+
+    fn monotonic(&self) -> std::time::Instant {
+        SystemClock.monotonic()
+    }
 }
 
 #[tokio::test(start_paused = true)]

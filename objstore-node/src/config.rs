@@ -43,6 +43,10 @@ impl Settings {
         node.state_dir = layers.read("state-dir", path)?;
         node.files_dir = layers.read("files-dir", path)?;
         node.remote_dir = layers.read_if_given("remote-dir", path)?;
+        node.cluster.nodes = layers.read_all("nodes", seed)?;
+        node.cluster.tag = layers.read("tag", tag)?;
+        node.cluster.private_addr = Some(layers.read("private-addr", address)?);
+        node.cluster.advertise_addr = layers.read_if_given("advertise-addr", address)?;
         node.max_bytes = layers.read_if_given("max-bytes", size)?.filter(|bytes| *bytes > 0);
         node.memory_bytes = layers.read_if_given("memory-bytes", size)?;
         node.http.allow_hosts = layers.read_all("allow-host", host)?;
@@ -51,6 +55,9 @@ impl Settings {
         node.fetch_prefixes = layers.read_all("fetch-prefix", any)?;
         node.uploads.write_back = layers.read("write", write_back)?;
         node.key_ttl_ms = layers.read("key-ttl", milliseconds)?;
+        node.cluster.cluster_key_file = layers.read_if_given("cluster-key-file", path)?;
+        node.cluster.insecure = layers.read("insecure-cluster", yes_or_no)?;
+        node.cluster.debug_addr = layers.read_if_given("debug-addr", address)?;
         Ok(Self {
             node,
             public_addr: layers.read("public-addr", address)?,
@@ -251,6 +258,19 @@ fn host(value: &OsStr) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
+/// A node of the cluster, with a port or without.
+fn seed(value: &OsStr) -> Result<String, String> {
+    host(value).map_err(|_| format!("{value:?} is not a node, such as cache-1.example.org:11999"))
+}
+
+fn tag(value: &OsStr) -> Result<String, String> {
+    let value = text(value)?;
+    if value.is_empty() || value.len() > 64 || !value.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("{value:?} is not a tag: up to 64 characters of ASCII without spaces"));
+    }
+    Ok(value.to_owned())
+}
+
 fn debug_level(value: &OsStr) -> Result<bool, String> {
     match text(value)? {
         "0" => Ok(false),
@@ -386,6 +406,20 @@ mod tests {
         assert_eq!(settings.node.files_dir, Path::new("files/"));
         assert_eq!(settings.shutdown_delay, Duration::ZERO);
         assert!(!settings.debug);
+        let cluster = settings.node.cluster;
+        assert_eq!(cluster.private_addr.as_deref(), Some("127.0.0.1:11999"));
+        assert_eq!((cluster.tag.as_str(), cluster.nodes.len()), ("default", 0));
+    }
+
+    #[test]
+    fn nodes_are_given_one_by_one_or_with_commas_with_a_port_or_without() {
+        let flags = ["-N", "localhost:11999,b", "--nodes", "[::1]:7", "-T", "blue"];
+        let cluster = gather(&flags).unwrap().node.cluster;
+        assert_eq!(cluster.nodes, ["localhost:11999", "b", "[::1]:7"]);
+        assert_eq!(cluster.tag, "blue");
+        assert!(refusal(&["-N", "a/b"]).contains("--nodes: \"a/b\" is not a node"));
+        assert!(refusal(&["-T", "a b"]).contains("--tag: \"a b\" is not a tag"));
+        assert!(refusal(&["--advertise-addr", "h"]).contains("is not HOST:PORT"));
     }
 
     #[test]
@@ -476,7 +510,8 @@ mod tests {
         for (content, expected) in [
             ("max-byte = 1", "unknown key \"max-byte\"; the known ones are public-addr, "),
             ("config = \"x\"", "unknown key \"config\""),
-            ("nodes = \"n\"", "nodes arrives with the cluster release"),
+            ("nodes = \"a b\"", "nodes: \"a b\" is not a node"),
+            ("token-file = \"t\"", "token-file arrives with the access control release"),
             ("s3-path-style = 7", "s3-path-style: which bucket?"),
             ("max-bytes = \"x\"", "max-bytes: \"x\" is not a size"),
             ("max-bytes = -1", "max-bytes: \"-1\" is not a size"),
@@ -527,7 +562,10 @@ mod tests {
 
     #[test]
     fn variables_of_later_releases_are_spoken_of() {
-        let lines = without_effect(|name| (name == "APP_CLUSTER_NODES").then(|| "x".into()));
-        assert_eq!(lines, ["APP_CLUSTER_NODES has no effect: it arrives with the cluster release"]);
+        let lines = without_effect(|name| (name == "APP_TOKEN_FILE").then(|| "x".into()));
+        assert_eq!(
+            lines,
+            ["APP_TOKEN_FILE has no effect: it arrives with the access control release"]
+        );
     }
 }

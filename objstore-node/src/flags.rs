@@ -40,6 +40,7 @@ pub(crate) enum Shape {
 const SERVING: &str = "Serving";
 const STORAGE: &str = "Storage";
 const BUCKET: &str = "Bucket";
+const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 /// What a setting is unless its row says otherwise.
@@ -73,6 +74,43 @@ pub(crate) const SETTINGS: &[Setting] = &[
         group: SERVING,
         meaning: "Further Host or Origin that a loopback listener answers to; repeatable, or with commas",
         shape: Shape::Many,
+        ..SETTING
+    },
+    Setting {
+        name: "nodes",
+        short: Some('N'),
+        env: Some("APP_CLUSTER_NODES"),
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Nodes to find the cluster through, port 11999 unless given; repeatable, or with commas",
+        shape: Shape::Many,
+        ..SETTING
+    },
+    Setting {
+        name: "tag",
+        short: Some('T'),
+        env: Some("APP_CLUSTER_TAGNAME"),
+        default: "default",
+        value: "NAME",
+        group: CLUSTER,
+        meaning: "Name of the cluster; nodes of another are refused",
+        ..SETTING
+    },
+    Setting {
+        name: "private-addr",
+        env: Some("NET_PRIVATE_ADDR"),
+        default: "127.0.0.1:11999",
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Listen address for the other nodes; port 0 takes a free one",
+        ..SETTING
+    },
+    Setting {
+        name: "advertise-addr",
+        env: Some("NET_ADVERTISE_ADDR"),
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Where the other nodes reach this one, when that is not where it listens",
         ..SETTING
     },
     Setting {
@@ -215,6 +253,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "cluster-key-file",
+        env: Some("APP_CLUSTER_KEY_FILE"),
+        value: "FILE",
+        group: CLUSTER,
+        meaning: "Keys that the nodes share, one a line, from `objstore keygen`; read again when it changes",
+        ..SETTING
+    },
+    Setting {
+        name: "insecure-cluster",
+        env: Some("APP_INSECURE_CLUSTER"),
+        default: "0",
+        value: "0|1",
+        group: CLUSTER,
+        meaning: "Without a key, let nodes on other machines in too: whoever can connect may do everything",
+        shape: Shape::OptionalValue("1"),
+        ..SETTING
+    },
+    Setting {
+        name: "debug-addr",
+        env: Some("NET_DEBUG_ADDR"),
+        value: "HOST:PORT",
+        group: CLUSTER,
+        meaning: "Address on loopback where the private API is answered in the clear, to be asked with curl",
+        ..SETTING
+    },
+    Setting {
         name: "debug",
         short: Some('d'),
         env: Some("APP_DEBUG_LEVEL"),
@@ -278,14 +342,7 @@ const fn later(
 
 /// What `contract.md` promises and this release does not have yet.
 pub(crate) const LATER: &[Later] = &[
-    later("nodes", Some('N'), Some("APP_CLUSTER_NODES"), "cluster"),
-    later("tag", Some('T'), Some("APP_CLUSTER_TAGNAME"), "cluster"),
-    later("private-addr", None, Some("NET_PRIVATE_ADDR"), "cluster"),
-    later("debug-addr", None, Some("NET_DEBUG_ADDR"), "cluster"),
-    later("advertise-addr", None, None, "cluster"),
-    later("cluster-key-file", None, None, "cluster"),
-    later("insecure-cluster", None, None, "cluster"),
-    later("token-file", None, None, "access control"),
+    later("token-file", None, Some("APP_TOKEN_FILE"), "access control"),
     later("tls-cert", None, None, "access control"),
     later("tls-key", None, None, "access control"),
 ];
@@ -356,6 +413,7 @@ Examples:
   objstore -d 1                                        serve, with a line for each request
   objstore --public-addr 0.0.0.0:80 --max-bytes 500G   serve other machines too
   objstore -B photos -R eu-west-1                      serve in front of an S3 bucket
+  objstore -N cache-1.example.org -B photos            join a cluster through one of its nodes
   objstore put photo.jpg                               prints the new object's id
   tar c dir | objstore put --name dir.tar              store what a pipe brings
   objstore get 01BRNMMS1DK3CBD4ZZM2TQ8C5B -o copy.jpg
@@ -416,10 +474,6 @@ mod tests {
 
     #[test]
     fn flags_of_later_releases_are_refused_by_name() {
-        assert_eq!(
-            refusal(&["-d", "1", "-N", "localhost:11999"]),
-            "-N arrives with the cluster release"
-        );
         assert_eq!(
             refusal(&["--token-file=t"]),
             "--token-file arrives with the access control release"

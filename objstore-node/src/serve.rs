@@ -37,7 +37,14 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
             () = signals.next() => return Ok(()),
         };
         let (node, server) = started?;
-        signals.next().await;
+        let refused = tokio::select! {
+            () = signals.next() => None,
+            refused = node.refused() => Some(refused),
+        };
+        if let Some(refused) = refused {
+            node.shutdown().await?;
+            return Err(refused.into());
+        }
         tokio::select! {
             stopped = stop(node, server, settings.shutdown_delay) => stopped,
             () = signals.next() => {
@@ -62,7 +69,9 @@ async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
     let recorder =
         metrics::install().map_err(|e| Failure::Other(format!("cannot record metrics: {e}")))?;
     tokio::spawn(metrics::upkeep(recorder.clone()));
-    let mut builder = Node::builder().settings(settings.node.clone());
+    let mut node = settings.node.clone();
+    node.cluster.public_addr = listener.local_addr().ok().map(|addr| addr.to_string());
+    let mut builder = Node::builder().settings(node);
     if settings.new_node_id {
         builder = builder.new_node_id();
     }
@@ -107,6 +116,9 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
             info!("node ID: {id}");
             info!("storing in: state {state}, files {files}, remote {remote}");
             info!("listening on: http://{address}");
+            if let Some(at) = node.debug_addr() {
+                info!("private API for operators: http://{at}/private/v1/nodes");
+            }
             info!("try: curl http://{}/api/v1/id", reachable(address));
         }
         LogFormat::Json => {
@@ -114,10 +126,26 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
                 public_addr = %address, "listening");
         }
     }
+    announce_cluster(settings, node);
     if !address.ip().is_loopback() {
         warn!(
             "{address} is open to everyone who can reach it: there are no tokens in this release"
         );
+    }
+}
+
+/// Says where other nodes find this one, and where it looks for them.
+fn announce_cluster(settings: &Settings, node: &Node) {
+    let Some(private) = node.private_addr() else { return };
+    let seeds = settings.node.cluster.nodes.join(" ");
+    match settings.log_format {
+        LogFormat::Text => info!("other nodes reach it at: {private}"),
+        LogFormat::Json => info!(private_addr = %private, "other nodes reach it here"),
+    }
+    if !seeds.is_empty() {
+        info!("joining to cluster [{seeds}]");
+    } else if node.peers().is_empty() {
+        warn!("no additional cluster nodes specified, current node starts solo");
     }
 }
 

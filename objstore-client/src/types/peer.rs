@@ -19,8 +19,12 @@ pub struct PeerInfo {
     pub version: String,
     /// The file system that holds its bodies, when it last said so.
     pub disk_stats: DiskStats,
-    /// When it was last heard of, in nanoseconds since the Unix epoch.
+    /// When it was last heard of, in nanoseconds since the Unix epoch. Of one that was given up:
+    /// when that was.
     pub last_seen: u64,
+    /// How far its clock is ahead of that of the node that says so, in milliseconds; 0 where that
+    /// is not known.
+    pub clock_ahead_ms: i64,
 }
 
 /// How a member of the cluster is doing, as far as one node knows.
@@ -35,4 +39,6 @@ pub enum PeerState {
     /// It does not answer, or said that it left. It may come back.
     #[default]
     Gone,
+    /// It was given up, by hand or because it had not been heard of for too long.
+    Forgotten,
 }

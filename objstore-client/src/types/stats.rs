@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::ObjectId;
+use super::{ObjectId, PeerInfo};
 
 /// What a node can say about itself: the JSON of `GET /api/v1/stats`. All sizes are bytes; all
 /// counts are since the node started unless they say otherwise.
@@ -28,6 +28,8 @@ pub struct Stats {
     pub uploads: UploadStats,
     /// Requests.
     pub requests: RequestStats,
+    /// The other members of the cluster, the absent ones included.
+    pub peers: Vec<PeerInfo>,
 }
 
 /// The file system below the bodies.

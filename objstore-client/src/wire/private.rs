@@ -3,9 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::DiskStats;
+
 /// The version of the private protocol that this program speaks. A node talks to those of one
 /// version before and after too.
 pub const PROTOCOL: u32 = 1;
+/// Where nodes reach each other unless another port is given.
+pub const PORT: u16 = 11999;
 
 /// Paths of the private API. Those ending in `/` take an id behind them.
 pub mod routes {
@@ -15,8 +19,10 @@ pub mod routes {
     pub const PING: &str = "/private/v1/ping";
     /// `GET`: the members of the cluster, [`PeerInfo`](crate::types::PeerInfo)s as JSON.
     pub const NODES: &str = "/private/v1/nodes";
-    /// `POST`: a packet of the membership protocol.
+    /// `POST`: packets of the membership protocol, and in the answer those that go back.
     pub const GOSSIP: &str = "/private/v1/gossip";
+    /// `POST`: a member of the cluster is given up; [`Forget`](super::Forget).
+    pub const FORGET: &str = "/private/v1/forget";
     /// `POST`: records that have just changed.
     pub const ANNOUNCE: &str = "/private/v1/announce";
     /// `POST`: one step of the comparison of two journals.
@@ -36,6 +42,8 @@ pub mod routes {
 pub mod headers {
     /// Who asks: a node's id.
     pub const NODE: &str = "x-objstore-node";
+    /// The asker's [`Hello::boot`](super::Hello::boot).
+    pub const BOOT: &str = "x-objstore-boot";
     /// Who is asked: a node's id, where the asker knows it.
     pub const TO: &str = "x-objstore-to";
     /// The cluster's tag.
@@ -60,7 +68,7 @@ pub mod headers {
 }
 
 /// Who a node is: what two nodes tell each other before anything else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Hello {
@@ -72,6 +80,8 @@ pub struct Hello {
     pub node: String,
     /// A random number drawn at its start: two processes with one id differ in it.
     pub boot: u32,
+    /// Orders the lives of one node: the greater one is the later.
+    pub generation: u64,
     /// Which remote is behind it.
     pub remote: String,
     /// Whether that remote is a directory of its own, which no other node can reach.
@@ -82,6 +92,36 @@ pub struct Hello {
     pub public_addr: String,
     /// The version of its program.
     pub version: String,
+    /// The file system that holds its bodies.
+    pub disk_stats: DiskStats,
     /// Its clock, in nanoseconds since the Unix epoch.
     pub now: u64,
+    /// Up to this generation the one who is spoken to is known to have ended; it goes on with a
+    /// greater one. 0 for none.
+    pub renew_above: u64,
+    /// Why the one who is spoken to may not join.
+    pub refused: Option<Refused>,
+}
+
+/// Why a node may not join a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Another process with its id lives.
+    pub twin: bool,
+    /// One line that says what to do.
+    pub why: String,
+}
+
+/// A member of the cluster is given up: it no longer counts when it is decided what may be
+/// collected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Forget {
+    /// Its id, as a ULID.
+    pub node: String,
+    /// When that was decided, in nanoseconds since the Unix epoch.
+    pub at: u64,
 }

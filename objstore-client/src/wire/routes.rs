@@ -28,6 +28,8 @@ pub const UPLOADS: &str = "/api/v1/uploads";
 pub const RETRY_UPLOAD: &str = "/api/v1/uploads/retry/";
 /// `POST`: gives up storing an object that waits for the remote.
 pub const DROP_UPLOAD: &str = "/api/v1/uploads/drop/";
+/// `POST`: gives up a member of the cluster that will not come back, by the id of that node.
+pub const FORGET: &str = "/api/v1/forget/";
 /// `GET`: version of the program.
 pub const VERSION: &str = "/api/v1/version";
 /// `GET`: the node's id.

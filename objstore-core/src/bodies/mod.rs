@@ -10,7 +10,7 @@ mod units;
 
 pub(crate) use files::{FileBody, FileStore, Outcome};
 pub(crate) use inline::{seal_inline, verify_inline};
-pub(crate) use layout::Layout;
+pub(crate) use layout::{Layout, path as file_path};
 pub(crate) use partial::PartialFile;
 pub(crate) use reader::{FileReader, ReadError};
 pub(crate) use staging::{Received, ReceivedBody, Receiver};

@@ -1,48 +1,191 @@
-//! Finding the other nodes.
+//! Finding the other nodes: through the addresses that were given, through the members that are
+//! remembered, and through what those know.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use objstore_client::wire::private::{Hello, routes};
-use objstore_client::{Error, ErrorKind};
+use futures_util::StreamExt;
+use objstore_client::types::{PeerInfo, PeerState};
+use objstore_client::wire::private::routes;
+use objstore_client::{Body, Error, ErrorKind};
 
-use super::Cluster;
-use super::peers::{Peer, post};
+use super::address;
+use super::hello::Met;
 use crate::journal::NodeId;
 use crate::node::Inner;
 
-/// The longest description of a node that is read, in bytes.
-const HELLO_MAX: usize = 64 * 1024;
+/// How long a start may take to look for others.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How long a name may take to be resolved.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// Pauses between two looks of a node that is alone, and of one that is not.
+const ALONE_FIRST: Duration = Duration::from_millis(250);
+const ALONE_MAX: Duration = Duration::from_secs(5);
+const TOGETHER: Duration = Duration::from_secs(10);
+/// Nodes greeted at a time, and in one look.
+const AT_ONCE: usize = 16;
+const IN_A_LOOK: usize = 256;
+/// The longest list of members that is read, in bytes.
+const LIST_MAX: usize = 1 << 20;
 
 pub(super) async fn run(node: &Weak<Inner>) {
-    let Some(inner) = node.upgrade() else { return };
-    for seed in &inner.settings.cluster.nodes {
-        if let Err(error) = inner.greet(seed).await {
-            tracing::warn!(%seed, %error, "could not join");
+    let mut pause = ALONE_FIRST;
+    let mut found = BTreeMap::new();
+    loop {
+        let Some(inner) = node.upgrade() else { return };
+        if inner.cluster.membership.get().is_none_or(|membership| membership.has_left()) {
+            return;
         }
+        let mut live = inner.cluster.peers.watch();
+        let is_alone = live.borrow_and_update().is_empty();
+        let wait = inner.jittered(if is_alone { pause } else { TOGETHER });
+        pause = if is_alone { (pause * 2).min(ALONE_MAX) } else { ALONE_FIRST };
+        drop(inner);
+        // One that has lost the others looks for them at once.
+        let _ =
+            tokio::time::timeout(wait, live.wait_for(|live| live.is_empty() && !is_alone)).await;
+        let Some(inner) = node.upgrade() else { return };
+        inner.look(&mut found).await;
+        inner.cluster.has_looked.store(true, Ordering::Release);
+        inner.note_members().await;
     }
 }
 
 impl Inner {
-    /// Tells the node at an address who we are, and learns who it is.
-    pub(super) async fn greet(&self, addr: &str) -> Result<Hello, Error> {
-        let body = serde_json::to_vec(&self.hello()).unwrap_or_default();
-        let answer = self.cluster.peers.call_at(addr, None, post(routes::HELLO, body)?).await?;
-        let frame = answer.into_body().collect(HELLO_MAX).await?;
-        let hello: Hello = serde_json::from_slice(&frame).map_err(|e| {
-            Error::new(ErrorKind::Transport, "what answers there is no node").with_source(e)
-        })?;
-        self.cluster.met(&hello);
-        Ok(hello)
+    /// The look for others that a start waits for, within bounds.
+    ///
+    /// # Errors
+    /// Another process with the id of this node lives.
+    pub(super) async fn look_around(&self) -> Result<(), Error> {
+        let mut found = BTreeMap::new();
+        let looked = tokio::time::timeout(FIRST_LOOK, self.look(&mut found)).await;
+        if let Some(error) = self.cluster.refused.borrow().clone() {
+            return Err(error);
+        }
+        // Where somebody is still being waited for, `run` says when that is over.
+        if looked.is_ok() {
+            self.cluster.has_looked.store(true, Ordering::Release);
+        }
+        self.cluster.members.seen(
+            self.node_id,
+            &self.cluster.addr().unwrap_or_default(),
+            self.env.clock.wall_nanos(),
+        );
+        self.note_members().await;
+        Ok(())
     }
-}
 
-impl Cluster {
-    /// A node has said who it is.
-    pub(super) fn met(&self, hello: &Hello) {
-        let Some(id) = NodeId::parse(&hello.node) else { return };
-        let mut peers = self.peers.live().to_vec();
-        peers.retain(|peer| peer.id != id);
-        peers.push(Peer { id, addr: hello.addr.as_str().into() });
-        self.peers.set(peers);
+    /// Half to one and a half of a time, so that nodes that start together do not go in step.
+    fn jittered(&self, time: Duration) -> Duration {
+        let random = u32::try_from(self.env.entropy.random() & 0xffff).unwrap_or(0);
+        time / 2 + time * random / 0x1_0000
+    }
+
+    /// Greets whoever may be there, and whoever those know. `found` says who was met where.
+    async fn look(&self, found: &mut BTreeMap<String, NodeId>) {
+        let mut greeted: BTreeSet<String> = self.cluster.addr().into_iter().collect();
+        greeted.extend(self.cluster.peers.live().iter().map(|peer| peer.addr.to_string()));
+        let is_live = |id: &NodeId| self.cluster.peers.get(*id).is_some();
+        greeted.extend(found.iter().filter(|(_, id)| is_live(id)).map(|(addr, _)| addr.clone()));
+        let seeds = self.resolve_seeds().await;
+        let mut next: BTreeSet<String> = seeds.iter().cloned().collect();
+        next.extend(self.absent());
+        while !next.is_empty() && greeted.len() < IN_A_LOOK {
+            let now: Vec<String> = next.iter().filter(|a| !greeted.contains(*a)).cloned().collect();
+            greeted.append(&mut next);
+            let greetings = now.into_iter().map(async |addr| (self.greet(&addr).await, addr));
+            let mut answers = futures_util::stream::iter(greetings).buffered(AT_ONCE);
+            while let Some((answer, addr)) = answers.next().await {
+                match answer {
+                    Ok(Met::Itself) => {
+                        tracing::debug!(%addr, "this is the address of this node itself");
+                    }
+                    Ok(Met::Node(id)) => {
+                        found.insert(addr.clone(), id);
+                        next.extend(self.members_known_to(id, &addr).await);
+                    }
+                    Err(error) if seeds.contains(&addr) || error.kind() == ErrorKind::Forbidden => {
+                        self.cluster.log_refusal(&addr, &error.to_string());
+                    }
+                    Err(error) => tracing::debug!(%addr, %error, "a member does not answer"),
+                }
+            }
+        }
+        found.retain(|addr, _| greeted.contains(addr));
+    }
+
+    /// The addresses that the names in the settings stand for right now.
+    async fn resolve_seeds(&self) -> Vec<String> {
+        let mut addresses = Vec::new();
+        for seed in address::seeds(&self.settings.cluster) {
+            let resolved = self.cluster.peers.network().resolve(&seed);
+            match tokio::time::timeout(RESOLVE, resolved).await {
+                Ok(Ok(found)) if found.is_empty() => {
+                    self.cluster
+                        .log_refusal(&seed, "this name stands for no address at the moment");
+                }
+                Ok(Ok(found)) => addresses.extend(found.iter().map(ToString::to_string)),
+                Ok(Err(error)) => {
+                    self.cluster
+                        .log_refusal(&seed, &format!("this name cannot be resolved ({error})"));
+                }
+                Err(_) => self.cluster.log_refusal(&seed, "this name takes too long to resolve"),
+            }
+        }
+        addresses
+    }
+
+    /// Where the members are that do not live as far as is known, and where this node itself was
+    /// before: should a process with its id live, that is where.
+    fn absent(&self) -> Vec<String> {
+        let members = self.cluster.members.all().into_iter();
+        members
+            .filter(|(id, member)| {
+                member.forgotten.is_none() && self.cluster.peers.get(*id).is_none()
+            })
+            .map(|(_, member)| member.addr)
+            .collect()
+    }
+
+    /// Learns whom a member knows; where those are that live.
+    async fn members_known_to(&self, id: NodeId, addr: &str) -> Vec<String> {
+        let list = match self.list_of(id, addr).await {
+            Ok(list) => list,
+            Err(error) => {
+                tracing::debug!(node = %id, %error, "a member does not tell whom it knows");
+                return Vec::new();
+            }
+        };
+        let mut live = Vec::new();
+        for info in list {
+            let Some(id) = NodeId::parse(&info.node_id).filter(|id| *id != self.node_id) else {
+                continue;
+            };
+            let is_forgotten = info.state == PeerState::Forgotten;
+            if matches!(info.state, PeerState::Alive | PeerState::Suspect) {
+                live.push(info.private_addr);
+            } else {
+                self.cluster.members.heard_of(id, &info.private_addr, info.last_seen, is_forgotten);
+            }
+        }
+        live
+    }
+
+    async fn list_of(&self, id: NodeId, addr: &str) -> Result<Vec<PeerInfo>, Error> {
+        let request = http::Request::get(routes::NODES)
+            .body(Body::default())
+            .map_err(|e| Error::new(ErrorKind::Internal, "not a private path").with_source(e))?;
+        let asked = async {
+            let answer = self.cluster.peers.call_at(addr, Some(id), request).await?;
+            answer.into_body().collect(LIST_MAX).await
+        };
+        let list = tokio::time::timeout(FIRST_LOOK, asked)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Transport, "no answer from the node"))??;
+        serde_json::from_slice(&list).map_err(|e| {
+            Error::new(ErrorKind::Transport, "what answers there is no node").with_source(e)
+        })
     }
 }

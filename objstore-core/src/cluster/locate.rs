@@ -321,8 +321,9 @@ impl Inner {
     }
 
     /// Whether a node that cannot be asked may be there again.
-    fn may_return(&self, _node: NodeId) -> bool {
-        true
+    fn may_return(&self, node: NodeId) -> bool {
+        let member = self.cluster.members.get(node);
+        member.is_some_and(|member| member.forgotten.is_none())
     }
 
     /// A node does not answer.

@@ -2,32 +2,62 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod address;
+mod authority;
 mod bodies;
+mod budget;
 mod cold;
+mod counts;
+mod forget;
+mod gossip;
 mod hello;
 mod join;
+mod key;
 mod locate;
+mod members;
+mod membership;
+mod messages;
 mod owner;
 mod peers;
+mod skew;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod trust;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
-use objstore_client::Error;
+use foca::{OwnedNotification, State};
 use objstore_client::types::{PeerInfo, PeerState};
+use objstore_client::{Error, ErrorKind};
+use tokio::sync::{Notify, watch};
 
 pub(crate) use cold::FromOwner;
+pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
+use members::Members;
+use membership::{Life, Membership};
+pub use messages::{Message, Received, Subscription};
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
+pub(crate) use trust::Trust;
 
 use crate::env::{Listening, Network};
 use crate::http::PrivateService;
-use crate::journal::NodeId;
+use crate::journal::{Change, JournalStore, NodeId, StoreError};
 use crate::node::Inner;
 use crate::settings::ClusterSettings;
+use budget::Budget;
+use messages::Messages;
+
+/// A node that was given seeds says that it is ready after this long at the latest, synced or not.
+const READY_AFTER: Duration = Duration::from_secs(30);
+/// Refusals of which it is remembered that the log has them.
+const REFUSALS: usize = 256;
 
 /// This node's part in the cluster.
 #[derive(Debug)]
@@ -35,77 +65,275 @@ pub(crate) struct Cluster {
     pub(crate) peers: Peers,
     /// Drawn at the start: tells two processes with one node id apart.
     pub(crate) boot: u32,
-    listening: Mutex<Option<Box<dyn Listening>>>,
-    /// Where others reach this node, once it listens.
-    advertised: Mutex<String>,
-    /// Where clients reach it; empty until it serves.
+    messages: Messages,
+    pub(crate) budget: Budget,
+    /// For other nodes, and for operators.
+    listening: Mutex<Vec<Box<dyn Listening>>>,
+    /// Where operators reach it, if they do.
+    debug: Mutex<Option<SocketAddr>>,
+    /// Where clients reach this node; empty until it serves.
     public_addr: Mutex<String>,
+    members: Members,
+    /// None of a node that has no part in a cluster.
+    membership: OnceLock<Arc<Membership>>,
+    /// Somebody is there who has not said who it is.
+    strangers: Arc<Notify>,
+    /// What this node says of itself has changed.
+    has_changed: AtomicBool,
+    /// The first look for others is over.
+    has_looked: AtomicBool,
+    /// Why this node may not be part of the cluster: another process with its id lives.
+    refused: watch::Sender<Option<Error>>,
+    /// What was refused, by whom it was, so that the log has it once.
+    refusals: Mutex<BTreeMap<String, String>>,
+    has_warned_of_directories: AtomicBool,
 }
 
 impl Cluster {
-    pub(crate) fn new(
+    /// With the members that a journal remembers. Blocks.
+    pub(crate) fn load(
         network: Arc<dyn Network>,
         me: NodeId,
         boot: u32,
         settings: &ClusterSettings,
-    ) -> Self {
-        Self {
-            peers: Peers::new(network, me, settings.tag.clone()),
+        store: &dyn JournalStore,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            peers: Peers::new(network, me, boot, settings.tag.clone()),
             boot,
+            messages: Messages::new(),
+            budget: Budget::default(),
             listening: Mutex::default(),
-            advertised: Mutex::default(),
-            public_addr: Mutex::default(),
-        }
-    }
-
-    /// Opens the private listener, if there is to be one.
-    pub(crate) async fn listen(
-        &self,
-        node: Weak<Inner>,
-        settings: &ClusterSettings,
-    ) -> Result<(), Error> {
-        let Some(address) = &settings.private_addr else { return Ok(()) };
-        let network = self.peers.network();
-        let listening = network.listen(address, PrivateService::new(node)).await?;
-        let at = listening.local_addr().to_string();
-        *lock(&self.advertised) = settings.advertise_addr.clone().unwrap_or(at);
-        *lock(&self.listening) = Some(listening);
-        Ok(())
+            debug: Mutex::default(),
+            public_addr: Mutex::new(settings.public_addr.clone().unwrap_or_default()),
+            members: Members::load(store)?,
+            membership: OnceLock::new(),
+            strangers: Arc::default(),
+            has_changed: AtomicBool::new(false),
+            has_looked: AtomicBool::new(false),
+            refused: watch::Sender::new(None),
+            refusals: Mutex::default(),
+            has_warned_of_directories: AtomicBool::new(false),
+        })
     }
 
     /// Where the private API is reached, as others are told; none when this node has no part in a
     /// cluster.
     pub(crate) fn addr(&self) -> Option<String> {
-        let addr = lock(&self.advertised);
-        (!addr.is_empty()).then(|| addr.clone())
+        Some(self.membership.get()?.me().addr)
     }
 
-    pub(crate) fn public_addr(&self) -> String {
-        lock(&self.public_addr).clone()
+    /// Where the private API is served to operators, if it is.
+    pub(crate) fn debug_addr(&self) -> Option<SocketAddr> {
+        *lock(&self.debug)
     }
 
-    /// Clients reach this node here.
-    pub(crate) fn serves(&self, addr: std::net::SocketAddr) {
-        *lock(&self.public_addr) = addr.to_string();
+    /// Where clients reach this node. One that listens everywhere is reached where other nodes
+    /// reach it.
+    fn public_addr(&self) -> String {
+        let addr = lock(&self.public_addr).clone();
+        let here = self.addr().unwrap_or_default();
+        match (addr.parse::<SocketAddr>(), here.rsplit_once(':')) {
+            (Ok(bound), Some((host, _))) if bound.ip().is_unspecified() => {
+                format!("{host}:{}", bound.port())
+            }
+            _ => addr,
+        }
+    }
+
+    /// Clients reach this node here, unless the settings say otherwise.
+    pub(crate) fn serves(&self, addr: SocketAddr) {
+        let mut public_addr = lock(&self.public_addr);
+        if public_addr.is_empty() {
+            *public_addr = addr.to_string();
+            self.has_changed.store(true, Ordering::Release);
+            self.strangers.notify_one();
+        }
     }
 
     /// Nobody is answered any more.
     pub(crate) fn stop(&self) {
-        drop(lock(&self.listening).take());
+        drop(std::mem::take(&mut *lock(&self.listening)));
+        self.messages.stop();
+    }
+
+    /// Whether a request may not be from the life of a node that is known here.
+    pub(crate) fn is_other_life(&self, node: NodeId, boot: u32) -> bool {
+        if node == self.peers.me() {
+            return boot != self.boot;
+        }
+        let known = self.membership.get().and_then(|membership| membership.known(node));
+        known.is_some_and(|known| known.state() != State::Down && known.id().boot != boot)
+            && !self.has_met(node, boot)
+    }
+
+    /// Whether this life of a node has said who it is, to this node or to another that said so.
+    fn has_met(&self, node: NodeId, boot: u32) -> bool {
+        let said = self.members.get(node).and_then(|member| member.said);
+        let known = self.membership.get().and_then(|membership| membership.known(node));
+        said.is_some_and(|said| said.boot == boot)
+            || known.is_some_and(|known| known.id().boot == boot)
+    }
+
+    /// Takes note of what the membership protocol has found out.
+    fn refresh(&self, now: u64) {
+        let Some(membership) = self.membership.get() else { return };
+        while let Some(event) = membership.next_event() {
+            match event {
+                OwnedNotification::MemberUp(life) => {
+                    tracing::info!(node = %NodeId(life.node), addr = %life.addr, "a node is there");
+                    self.there_is(&life, now);
+                }
+                OwnedNotification::Rename(_, life) => self.there_is(&life, now),
+                OwnedNotification::MemberDown(life) => {
+                    tracing::warn!(node = %NodeId(life.node), addr = %life.addr, "a node is gone");
+                }
+                OwnedNotification::Rejoin(_) => {
+                    tracing::warn!("the other nodes took this one for gone; it is back");
+                }
+                _ => {}
+            }
+        }
+        self.peers.set(membership.live());
+    }
+
+    fn there_is(&self, life: &Life, now: u64) {
+        self.members.seen(NodeId(life.node), &life.addr, now);
+        self.strangers.notify_one();
+    }
+
+    /// Says in the log that somebody was refused, once for each reason.
+    pub(crate) fn log_refusal(&self, who: &str, why: &str) {
+        let mut refusals = lock(&self.refusals);
+        if refusals.get(who).is_some_and(|known| known == why) {
+            return;
+        }
+        if refusals.len() >= REFUSALS {
+            refusals.pop_first();
+        }
+        refusals.insert(who.to_owned(), why.to_owned());
+        tracing::warn!(%who, "not of this cluster: {why}");
+    }
+}
+
+impl Inner {
+    /// Opens the private listener, if there is to be one, and looks for the others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`]: it cannot listen there, nobody could be told where it is
+    /// reached, or another process with the id of this node lives.
+    pub(crate) async fn enter_cluster(self: &Arc<Self>) -> Result<(), Error> {
+        let settings = &self.settings.cluster;
+        if let Some(address) = &settings.debug_addr {
+            let debug = tcp::debug(address, PrivateService::new(Arc::downgrade(self))).await?;
+            *lock(&self.cluster.debug) = Some(debug.local_addr());
+            lock(&self.cluster.listening).push(Box::new(debug));
+        }
+        let Some(address) = &settings.private_addr else {
+            self.cluster.has_looked.store(true, Ordering::Release);
+            return Ok(());
+        };
+        let network = self.cluster.peers.network();
+        let listening = network.listen(address, PrivateService::new(Arc::downgrade(self))).await?;
+        let addr = address::advertised(network.as_ref(), listening.local_addr(), settings).await?;
+        let me = Life {
+            node: self.node_id.0,
+            generation: self.env.clock.wall_nanos() / 1_000_000,
+            boot: self.cluster.boot,
+            addr,
+        };
+        let membership = Membership::new(me, Arc::clone(&self.env.entropy));
+        let _ = self.cluster.membership.set(Arc::new(membership));
+        lock(&self.cluster.listening).push(listening);
+        self.look_around().await
     }
 
     /// What is known of the other nodes.
-    pub(crate) fn infos(&self) -> Vec<PeerInfo> {
-        let live = self.peers.live();
-        live.iter()
-            .map(|peer| {
+    pub(crate) fn peer_infos(&self) -> Vec<PeerInfo> {
+        let cluster = &self.cluster;
+        let state = |id, forgotten: Option<u64>| {
+            let known = cluster.membership.get().and_then(|membership| membership.known(id));
+            match known.map_or(State::Down, |known| known.state()) {
+                State::Alive => PeerState::Alive,
+                State::Suspect => PeerState::Suspect,
+                State::Down if forgotten.is_some() => PeerState::Forgotten,
+                State::Down => PeerState::Gone,
+            }
+        };
+        let others = cluster.members.all().into_iter().filter(|(id, _)| *id != self.node_id);
+        others
+            .map(|(id, member)| {
                 let mut info = PeerInfo::default();
-                info.node_id = peer.id.to_string();
-                info.private_addr = peer.addr.to_string();
-                info.state = PeerState::Alive;
+                info.node_id = id.to_string();
+                info.private_addr.clone_from(&member.addr);
+                info.state = state(id, member.forgotten);
+                info.last_seen = member.forgotten.unwrap_or(member.last_seen);
+                if let Some(said) = member.said {
+                    info.public_addr = said.public_addr;
+                    info.version = said.version;
+                    info.disk_stats = said.disk_stats;
+                }
+                let ahead = self.clock_ahead(cluster, id).unwrap_or(0);
+                info.clock_ahead_ms = ahead / 1_000_000;
                 info
             })
             .collect()
+    }
+
+    /// What this node tells of all members, itself included.
+    pub(crate) fn all_infos(&self) -> Vec<PeerInfo> {
+        let hello = self.hello();
+        let mut me = PeerInfo::default();
+        (me.node_id, me.private_addr, me.public_addr) = (hello.node, hello.addr, hello.public_addr);
+        (me.version, me.disk_stats, me.last_seen) = (hello.version, hello.disk_stats, hello.now);
+        me.state = PeerState::Alive;
+        let mut infos = self.peer_infos();
+        infos.push(me);
+        infos.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+        infos
+    }
+
+    /// Whether the journal has been compared with that of another node since the start.
+    pub(crate) fn has_synced(&self) -> bool {
+        true
+    }
+
+    /// Whether this node knows as much as it can: it has looked for the others, and if there are
+    /// any, it has synced with one, or has tried to for long enough.
+    pub(crate) fn has_settled(&self) -> bool {
+        let cluster = &self.cluster;
+        let up = self.env.clock.monotonic().saturating_duration_since(self.started);
+        cluster.refused.borrow().is_none()
+            && cluster.has_looked.load(Ordering::Acquire)
+            && (cluster.peers.live().is_empty() || self.has_synced() || up > READY_AFTER)
+    }
+
+    /// This node may not be part of the cluster.
+    pub(super) fn be_refused(&self, why: String) -> Error {
+        tracing::error!("{why}");
+        let error = Error::new(ErrorKind::Configuration, why);
+        self.cluster.refused.send_replace(Some(error.clone()));
+        error
+    }
+
+    /// Comes back when another process with this node's id lives, with what to say about it.
+    pub(crate) async fn refused(&self) -> Error {
+        let mut refused = self.cluster.refused.subscribe();
+        match refused.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(error)) => error.clone(),
+            // The sender is this node's.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Writes down what has changed about the members.
+    async fn note_members(&self) {
+        let notes = self.cluster.members.take_notes();
+        if !notes.is_empty()
+            && let Err(error) = self.commit(Change::Note(notes)).await
+        {
+            tracing::warn!(%error, "the members of the cluster could not be written down");
+        }
     }
 }
 
@@ -115,5 +343,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    join::run(&node).await;
+    tokio::join!(gossip::run(&node), join::run(&node), hello::run(&node), trust::run(&node));
 }

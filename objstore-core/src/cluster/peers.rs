@@ -23,6 +23,7 @@ pub(crate) struct Peer {
 pub(crate) struct Peers {
     network: Arc<dyn Network>,
     me: NodeId,
+    boot: u32,
     tag: String,
     live: watch::Sender<Arc<[Peer]>>,
 }
@@ -31,8 +32,8 @@ pub(crate) struct Peers {
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
 impl Peers {
-    pub(super) fn new(network: Arc<dyn Network>, me: NodeId, tag: String) -> Self {
-        Self { network, me, tag, live: watch::Sender::new(Arc::default()) }
+    pub(super) fn new(network: Arc<dyn Network>, me: NodeId, boot: u32, tag: String) -> Self {
+        Self { network, me, boot, tag, live: watch::Sender::new(Arc::default()) }
     }
 
     /// Those there are, in order of their ids.
@@ -58,6 +59,10 @@ impl Peers {
             *live = peers.into();
             changed
         });
+    }
+
+    pub(super) fn me(&self) -> NodeId {
+        self.me
     }
 
     pub(super) fn network(&self) -> &Arc<dyn Network> {
@@ -91,6 +96,7 @@ impl Peers {
         };
         put(headers::PROTOCOL, &PROTOCOL.to_string());
         put(headers::NODE, &self.me.to_string());
+        put(headers::BOOT, &self.boot.to_string());
         put(headers::TAG, &self.tag);
         if let Some(to) = to {
             put(headers::TO, &to.to_string());

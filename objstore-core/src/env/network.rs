@@ -1,7 +1,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 
 use objstore_client::{Body, Error};
@@ -15,6 +15,14 @@ pub type NetworkFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Network: Send + Sync + Debug {
     /// The addresses that a `host:port` stands for; several for a name that many nodes share.
     fn resolve<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// The address of this machine from which requests to a `host:port` come.
+    fn source<'a>(&'a self, to: &'a str) -> NetworkFuture<'a, io::Result<IpAddr>> {
+        Box::pin(async move {
+            let why = format!("this network does not tell the way to {to}");
+            Err(io::Error::new(io::ErrorKind::Unsupported, why))
+        })
+    }
 
     /// Sends a request to the node at a `host:port` and waits for the head of its answer, whatever
     /// its status. No answer within the bounds of a connection is

@@ -143,6 +143,48 @@ pub(super) fn check_origin(
     }
 }
 
+/// What a browser adds, and what a proxy adds: neither is a node on this machine, whatever address
+/// the connection comes from.
+pub(super) fn check_direct(head: &http::request::Parts) -> Result<(), Error> {
+    let indirect = head.headers.keys().map(http::HeaderName::as_str).find(|name| {
+        matches!(*name, "origin" | "forwarded" | "via" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("sec-fetch-")
+    });
+    match indirect {
+        None => Ok(()),
+        Some(field) => Err(Error::new(
+            ErrorKind::Forbidden,
+            format!(
+                "without a cluster key nobody is served through a browser or a proxy, and {field} says that this came through one"
+            ),
+        )),
+    }
+}
+
+/// As [`check_origin`], for the private API reached at this address of this machine.
+pub(super) fn check_host_is_here(
+    head: &http::request::Parts,
+    at: Option<std::net::IpAddr>,
+    settings: &HttpSettings,
+) -> Result<(), Error> {
+    let host = head.headers.get(HOST).and_then(|host| host_name(host.as_bytes()));
+    let host = head.uri.host().or(host);
+    let here = |name: &str| {
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let address = name.parse::<std::net::IpAddr>().ok();
+        (address.is_some() && address.map(|ip| ip.to_canonical()) == at) || is_local(name, settings)
+    };
+    // HTTP/1.0 may go without one.
+    if host.is_none_or(here) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Forbidden,
+        "without a cluster key a node serves its own machine only, and Host names something else; list it with --allow-host if it is meant to",
+    ))
+}
+
 fn is_local_origin(origin: &[u8], settings: &HttpSettings) -> bool {
     let text = std::str::from_utf8(origin).unwrap_or_default();
     let host = text.split_once("://").map(|(_, host)| host.as_bytes());

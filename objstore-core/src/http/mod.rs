@@ -10,9 +10,12 @@ mod intake;
 mod keys;
 mod level;
 mod list;
+mod members;
 mod metrics;
+mod operator;
 mod pace;
 mod private;
+mod private_connection;
 mod put;
 mod query;
 mod ranges;
@@ -24,8 +27,9 @@ mod status;
 mod tap;
 mod uploads;
 
-pub(crate) use private::Caller;
+pub(crate) use private::{Caller, FRAME_MAX};
 pub use private::{PrivateService, Sender};
+pub(crate) use private_connection::{From, PrivateConnection};
 pub use server::Server;
 pub use service::PublicService;
 

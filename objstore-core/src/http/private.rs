@@ -9,9 +9,10 @@ use http::{Method, Request, Response};
 use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::answer;
+use super::{answer, operator};
 use crate::journal::NodeId;
 use crate::node::Inner;
+use crate::settings::HttpSettings;
 
 /// The private HTTP API of a node, as a service for a [`Network`](crate::env::Network). It keeps no
 /// node alive. Cheap to clone.
@@ -32,6 +33,8 @@ pub struct Sender(pub NodeId);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) node: NodeId,
+    /// Tells the lives of one node apart.
+    pub(crate) boot: u32,
 }
 
 /// The longest body of a request that is taken, in bytes.
@@ -42,17 +45,37 @@ impl PrivateService {
         Self { node }
     }
 
+    /// The bounds of its connections; none when the node is gone.
+    pub(super) fn http_settings(&self) -> Option<HttpSettings> {
+        let inner = self.node.upgrade()?;
+        let mut settings = HttpSettings::default();
+        settings.allow_hosts.clone_from(&inner.settings.http.allow_hosts);
+        Some(settings)
+    }
+
+    /// Answers one request of an operator.
+    pub(super) async fn answer_operator(&self, request: Request<Body>) -> Response<Body> {
+        let Some(inner) = self.node.upgrade() else { return gone() };
+        let (head, body) = request.into_parts();
+        match operator::dispatch(&inner, &head, body).await {
+            Ok(response) => response,
+            Err(error) => answer::error(&error),
+        }
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let Some(inner) = self.node.upgrade() else {
-            return answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"));
-        };
+        let Some(inner) = self.node.upgrade() else { return gone() };
         let (head, body) = request.into_parts();
         match dispatch(&inner, &head, body).await {
             Ok(response) => response,
             Err(error) => answer::error(&error),
         }
     }
+}
+
+fn gone() -> Response<Body> {
+    answer::error(&Error::new(ErrorKind::Stopping, "this node has stopped"))
 }
 
 async fn dispatch(
@@ -62,44 +85,106 @@ async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     let path = head.uri.path();
     let caller = caller(inner, head)?;
-    let frame = || async { body.collect(FRAME_MAX).await };
+    let budget = &inner.cluster.budget;
+    // A membership that waits behind a flood of announces would take the node for dead.
+    let _under_way = match path {
+        routes::GOSSIP | routes::PING => None,
+        _ if path.starts_with(routes::GET) => None,
+        _ => Some(budget.request(caller.node)?),
+    };
+    let mut in_memory = None;
+    let frame = || async {
+        let (bytes, counted) = budget.frame(caller.node, body, FRAME_MAX).await?;
+        in_memory = Some(counted);
+        Ok::<_, Error>(bytes)
+    };
     match (path, &head.method) {
-        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?),
+        (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?).await,
+        (routes::GOSSIP, &Method::POST) => inner.answer_gossip(caller, &frame().await?),
+        (routes::FORGET, &Method::POST) => inner.answer_forget(frame().await?).await,
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
-        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.cluster.infos())),
+        (routes::NODES, &Method::GET) => Ok(answer::json(&inner.all_infos())),
+        (routes::MESSAGE, &Method::POST) => {
+            inner.take_message(caller.node, frame().await?)?;
+            Ok(answer::text(""))
+        }
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
             inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
         (path, &Method::POST) if path.starts_with(routes::DELETE) => {
             inner.answer_changed(path.strip_prefix(routes::DELETE).unwrap_or_default()).await
         }
-        _ => Err(Error::new(ErrorKind::NoSuchRoute, "there is no such private route")),
+        (path, method) => match allowed(path) {
+            Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
+            _ => Err(no_such_route()),
+        },
     }
+}
+
+/// The methods that a path takes; none for a path of no route.
+pub(super) fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        routes::PING | routes::NODES => Some("GET"),
+        routes::HELLO
+        | routes::GOSSIP
+        | routes::FORGET
+        | routes::ANNOUNCE
+        | routes::SYNC
+        | routes::PUT
+        | routes::MESSAGE => Some("POST"),
+        _ if path.starts_with(routes::GET) => Some("GET, HEAD"),
+        _ if path.starts_with(routes::DELETE) => Some("POST"),
+        _ => None,
+    }
+}
+
+pub(super) fn takes(allow: &str, method: &Method) -> bool {
+    allow.split(", ").any(|name| name == method.as_str())
+}
+
+pub(super) fn no_such_route() -> Error {
+    Error::new(ErrorKind::NoSuchRoute, "there is no such private route")
 }
 
 /// Who asks, and whether it may: it has to speak our protocol, belong to our cluster, and mean us.
 fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
     let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let node = |name: &str| field(name).and_then(NodeId::parse);
-    let refuse = |why: String| Err(Error::new(ErrorKind::Forbidden, why));
+    let refuse = |why: String| {
+        let who = field(headers::NODE).unwrap_or("somebody without an id");
+        inner.cluster.log_refusal(who, &why);
+        Err(Error::new(ErrorKind::Forbidden, why))
+    };
     let protocol = field(headers::PROTOCOL).and_then(|text| text.parse::<u32>().ok());
     if protocol.is_none_or(|protocol| protocol.abs_diff(PROTOCOL) > 1) {
-        return refuse(format!("this node speaks version {PROTOCOL} of the private protocol"));
+        return refuse(format!(
+            "the one who is asked speaks version {PROTOCOL} of the private protocol"
+        ));
     }
     let tag = &inner.settings.cluster.tag;
     if field(headers::TAG) != Some(tag) {
-        return refuse(format!("this node belongs to the cluster {tag:?}"));
+        let theirs = field(headers::TAG).unwrap_or_default();
+        return refuse(format!(
+            "the tag of the one who is asked is {tag:?}, that of the asker {theirs:?}"
+        ));
     }
     if node(headers::TO).is_some_and(|to| to != inner.node_id) {
-        return refuse("another node is reached here by now".to_owned());
+        let why = "another node is reached here by now";
+        return Err(Error::new(ErrorKind::Forbidden, why));
     }
     let said = node(headers::NODE);
     let known = head.extensions.get::<Sender>().map(|sender| sender.0);
-    match (said, known) {
-        (Some(said), None) => Ok(Caller { node: said }),
-        (Some(said), Some(known)) if said == known => Ok(Caller { node: known }),
-        _ => refuse("a node speaks for itself only".to_owned()),
+    let boot = field(headers::BOOT).and_then(|text| text.parse().ok());
+    let (Some(node), Some(boot)) = (said, boot) else {
+        return refuse("a node says who it is with each request".to_owned());
+    };
+    if known.is_some_and(|known| known != node) {
+        return refuse("a node speaks for itself only".to_owned());
     }
+    if head.uri.path() != routes::HELLO && inner.cluster.is_other_life(node, boot) {
+        return refuse("another process with this id is known here; say hello first".to_owned());
+    }
+    Ok(Caller { node, boot })
 }
 
 impl hyper::service::Service<Request<Body>> for PrivateService {

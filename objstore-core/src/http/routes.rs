@@ -14,6 +14,7 @@ pub(super) enum Route<'a> {
     Keys,
     RetryUpload(&'a str),
     DropUpload(&'a str),
+    Forget(&'a str),
     Uploads,
     List,
     Version,
@@ -55,6 +56,8 @@ pub(super) fn route(path: &str) -> Option<Route<'_>> {
                 Route::RetryUpload(id)
             } else if let Some(id) = path.strip_prefix(routes::DROP_UPLOAD) {
                 Route::DropUpload(id)
+            } else if let Some(node) = path.strip_prefix(routes::FORGET) {
+                Route::Forget(node)
             } else {
                 return None;
             }
@@ -69,7 +72,11 @@ impl Route<'_> {
             Self::Put => "POST, PUT",
             Self::Object(_) => "GET, HEAD, DELETE",
             Self::Key(_) => "GET, HEAD, PUT, DELETE",
-            Self::Delete(_) | Self::Level(_) | Self::RetryUpload(_) | Self::DropUpload(_) => "POST",
+            Self::Delete(_)
+            | Self::Level(_)
+            | Self::RetryUpload(_)
+            | Self::DropUpload(_)
+            | Self::Forget(_) => "POST",
             _ => "GET, HEAD",
         }
     }

@@ -14,7 +14,9 @@ use super::framing::Framing;
 use super::intake::{self, Pending};
 use super::metrics::RequestMetrics;
 use super::routes::{Op, Route, route};
-use super::{answer, delete, get, guard, keys, level, list, put, request, status, uploads};
+use super::{
+    answer, delete, get, guard, keys, level, list, members, put, request, status, uploads,
+};
 use crate::node::Node;
 use crate::ops::Target;
 
@@ -199,6 +201,7 @@ impl PublicService {
             Route::Uploads => Ok(answer::json(&node.stats().uploads)),
             Route::RetryUpload(id) => uploads::retry(node, request::id(id)?).await,
             Route::DropUpload(id) => uploads::drop(node, request::id(id)?).await,
+            Route::Forget(id) => members::forget(node, id).await,
             Route::Put => put::put(node, head, body).await,
             Route::Meta(id) => get::meta(node, self.reachable(request::id(id)?).await?, head).await,
             Route::Delete(id) => delete::delete(node, request::id(id)?, head).await,

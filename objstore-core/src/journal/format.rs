@@ -77,12 +77,12 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {
     decode(bytes)
 }
 
-pub(super) fn encode<T: serde::Serialize>(value: &T) -> Bytes {
+pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Bytes {
     // Postcard fails only for types whose length is not known beforehand; ours all are.
     postcard::to_extend(value, vec![VERSION]).unwrap_or_default().into()
 }
 
-pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest)
             .map_err(|e| StoreError::Damaged(format!("a record does not decode: {e}"))),

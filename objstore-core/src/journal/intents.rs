@@ -84,6 +84,13 @@ pub(crate) struct Note {
     pub(super) value: Option<Bytes>,
 }
 
+impl Note {
+    /// What is to be kept under a key of [`Space::Meta`]; none for nothing any more.
+    pub(crate) fn new(key: impl Into<Bytes>, value: Option<Bytes>) -> Self {
+        Self { key: key.into(), value }
+    }
+}
+
 /// Everything that a node left to be done in the remote.
 #[derive(Debug, Default)]
 pub(crate) struct Intents {

@@ -23,11 +23,11 @@ pub use store::{Batch, JournalStore, Space, StoreError};
 pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode_entry, decode_record, encode_record, garbage_prefix, garbage_version,
-    load_entry,
+    body_key, decode, decode_entry, decode_record, encode, encode_record, garbage_prefix,
+    garbage_version, load_entry,
 };
 pub(crate) use identity::settle_node_id;
-pub(crate) use intents::{BegunUpload, Intents, QueuedUpload, each, load_pending};
+pub(crate) use intents::{BegunUpload, Intents, Note, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};

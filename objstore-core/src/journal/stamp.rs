@@ -83,6 +83,11 @@ impl StampSource {
         Self { clock, last: AtomicU64::new(highest_seen), node, boot }
     }
 
+    /// From now on stamps are above this time.
+    pub(crate) fn saw(&self, time: u64) {
+        self.last.fetch_max(time, Ordering::AcqRel);
+    }
+
     pub(crate) fn next(&self) -> Stamp {
         let wall = self.clock.wall_nanos();
         let above = |last: u64| Some(wall.max(last.saturating_add(1)));

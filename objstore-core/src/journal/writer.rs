@@ -396,6 +396,8 @@ impl Writer {
                 return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
             }
         }
+        // Its node may have had a clock ahead of ours; what is put from now on is later.
+        self.stamps.saw(record.stamp.time);
         let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
         self.replace(current.as_deref(), Hot { entry, inline: None }, group);

@@ -72,6 +72,7 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        inner.check_clock()?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
             files: &inner.files,

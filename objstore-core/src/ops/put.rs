@@ -35,6 +35,7 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        inner.check_clock()?;
         if id.is_derived() {
             return Err(Error::new(
                 ErrorKind::InvalidId,

@@ -108,6 +108,7 @@ impl Node {
         stats.remote.fetches = fills.requests;
         stats.remote.bytes_down = fills.bytes;
         stats.uploads = inner.uploads.stats(inner.env.clock.wall_nanos());
+        stats.peers = self.peers();
         stats
     }
 }

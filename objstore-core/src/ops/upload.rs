@@ -128,7 +128,8 @@ impl Inner {
                 kind if looks <= LOOKS && (is_replaced(kind) || error.may_be_made()) => {
                     let found = match self.find(record.id, &Retry::ONCE).await {
                         Ok(found) => found,
-                        Err(_) => return Err(error.into()),
+                        // What is in the way may be this very version: that is yet to be found out.
+                        Err(silent) => return Err(silent.after_unknown(true).into()),
                     };
                     match found {
                         Some(found) if found.stamp == stamp => {

@@ -95,12 +95,9 @@ impl Inner {
             .with_source(error),
         };
         tracing::warn!(%id, %error, "an upload failed");
-        let for_good = matches!(
-            error.kind(),
-            RemoteErrorKind::Refused
-                | RemoteErrorKind::Unsupported
-                | RemoteErrorKind::PreconditionFailed
-        );
+        // That others were faster a few times in a row says nothing about the next time.
+        let for_good =
+            matches!(error.kind(), RemoteErrorKind::Refused | RemoteErrorKind::Unsupported);
         if for_good {
             queued.refused = Some(error.to_string());
             // Not being able to note it only means that the next start tries once more.

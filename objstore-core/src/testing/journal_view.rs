@@ -1,6 +1,6 @@
 use objstore_client::types::{Level, ObjectId};
 
-use crate::bodies::verify_inline;
+use crate::bodies::{file_path, verify_inline};
 use crate::journal::{
     Intents, JournalStore, NodeId, Presence, Space, StoreError, body_key, decode_entry,
     encode_record,
@@ -22,7 +22,9 @@ pub struct SeenRecord {
     pub live: Option<SeenLive>,
     /// Whether a body that nothing but this node vouches for is here.
     pub held: bool,
-    /// Whether what it says is here is here; a file is not looked at.
+    /// The file that it is in, if it is in one.
+    pub file: Option<String>,
+    /// Whether a body that is in the journal is there and whole.
     pub sound: bool,
 }
 
@@ -47,13 +49,21 @@ pub fn seen_records(store: &dyn JournalStore) -> Result<Vec<SeenRecord>, StoreEr
     pairs.iter().map(|(_, value)| seen(store, value)).collect()
 }
 
-/// How many versions wait for the remote, those that nobody sees yet included. Blocks.
+/// What is yet to be done in the remote, one line each. Blocks.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn seen_waiting(store: &dyn JournalStore) -> Result<usize, StoreError> {
+pub fn seen_waiting(store: &dyn JournalStore) -> Result<Vec<String>, StoreError> {
     let intents = Intents::load(store)?;
-    Ok(intents.pending.len() + intents.queued.len() + intents.begun.len())
+    let pending = intents.pending.iter();
+    let pending = pending.map(|v| format!("{} of {} is pending", v.record.id, v.record.stamp.time));
+    let queued = intents.queued.iter();
+    let queued = queued.map(|(id, upload)| match &upload.refused {
+        None => format!("{id} of {} is queued", upload.stamp.time),
+        Some(why) => format!("{id} of {} is refused: {why}", upload.stamp.time),
+    });
+    let begun = intents.begun.iter().map(|begun| format!("{} is begun", begun.key));
+    Ok(pending.chain(queued).chain(begun).collect())
 }
 
 fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError> {
@@ -78,6 +88,8 @@ fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError
         record: encode_record(record).to_vec(),
         live,
         held,
+        file: matches!(entry.presence, Presence::File { .. })
+            .then(|| file_path(record.id, record.stamp)),
         sound,
     })
 }

@@ -1,6 +1,8 @@
-//! The verbs: each is one file, and each talks to a running node over its public API.
+//! The verbs: each is one file, and all but `keygen` talk to a running node over its public API.
 
+mod forget;
 mod get;
+mod keygen;
 mod ls;
 mod output;
 mod put;
@@ -29,8 +31,12 @@ pub(crate) enum Verb {
     Stat(stat::Stat),
     /// Show what the node says about itself
     Stats(stats::Stats),
+    /// Give up a node of the cluster that will not come back
+    Forget(forget::Forget),
     /// Show what waits for the bucket, try it again, or give it up
     Uploads(uploads::Uploads),
+    /// Make a key for the nodes of a cluster to share
+    Keygen(keygen::Keygen),
 }
 
 /// The node to talk to.
@@ -83,7 +89,9 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Ls(ls) => ls.run().await,
             Verb::Stat(stat) => stat.run().await,
             Verb::Stats(stats) => stats.run().await,
+            Verb::Forget(forget) => forget.run().await,
             Verb::Uploads(uploads) => uploads.run().await,
+            Verb::Keygen(keygen) => keygen.run(),
         }
     });
     // A read of standard input cannot be cancelled; dropping the runtime would wait for it.

@@ -60,6 +60,7 @@ fn lines(stats: &types::Stats) -> String {
         0 => String::new(),
         count => format!(", {} reads met damage", HumanCount(count)),
     };
+    let peers: String = stats.peers.iter().map(peer).collect();
     format!(
         "\
 node      {}, version {}, up {uptime}
@@ -69,7 +70,7 @@ memory    {} of {}, hits {}, misses {}
 disk      {} of {} free
 bucket    {}{reached}, stored {} ({}), fetched {} in {}, waiting {}{failing}
 requests  puts {} ({} in), gets {} ({} out), deletes {}
-",
+{peers}",
         printable(&stats.node_id),
         printable(&stats.version),
         HumanCount(journal.objects),
@@ -94,4 +95,21 @@ requests  puts {} ({} in), gets {} ({} out), deletes {}
         HumanBytes(requests.bytes_out),
         HumanCount(requests.deletes),
     )
+}
+
+/// A line about another node of the cluster.
+fn peer(peer: &types::PeerInfo) -> String {
+    let state = match peer.state {
+        types::PeerState::Alive => "alive",
+        types::PeerState::Suspect => "does not answer at the moment",
+        types::PeerState::Forgotten => "given up",
+        _ => "gone",
+    };
+    let (id, addr) = (printable(&peer.node_id), printable(&peer.private_addr));
+    let skew = match peer.clock_ahead_ms.unsigned_abs() / 1000 {
+        0 => String::new(),
+        seconds if peer.clock_ahead_ms > 0 => format!(", its clock {seconds} s ahead"),
+        seconds => format!(", its clock {seconds} s behind"),
+    };
+    format!("peer      {id} at {addr}, {state}{skew}\n")
 }

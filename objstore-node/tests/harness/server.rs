@@ -17,6 +17,8 @@ use super::{PATIENCE, eventually};
 pub struct Launch {
     pub state: PathBuf,
     pub files: PathBuf,
+    /// Where it listens for other nodes.
+    pub private: String,
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
 }
@@ -43,6 +45,7 @@ impl Launch {
         Self {
             state: dir.join("state"),
             files: dir.join("files"),
+            private: "127.0.0.1:0".to_owned(),
             wrapper: Vec::new(),
             args: Vec::new(),
         }
@@ -117,7 +120,7 @@ impl Launch {
             .arg(&self.state)
             .arg("--files-dir")
             .arg(&self.files)
-            .args(["--public-addr", "127.0.0.1:0"])
+            .args(["--public-addr", "127.0.0.1:0", "--private-addr", &self.private])
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -156,6 +159,15 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where other nodes reach it.
+    pub fn private(&self) -> String {
+        let said =
+            |line: &String| Some(line.split_once("other nodes reach it at: ")?.1.trim().to_owned());
+        eventually("the log says where other nodes reach it", || {
+            self.log().iter().find_map(said).ok_or_else(|| format!("{:#?}", self.log()))
+        })
     }
 
     pub fn log(&self) -> Vec<String> {

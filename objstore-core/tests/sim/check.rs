@@ -1,0 +1,248 @@
+//! What has to hold once all is healed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use objstore_core::ErrorKind;
+use objstore_core::options::GetOptions;
+use objstore_core::remote::{RemoteGet, RemoteStore};
+use objstore_core::testing::{SeenRecord, seen_records, seen_waiting};
+use objstore_core::types::{Level, ObjectId};
+
+use crate::model::{Kind, Op, Outcome};
+use crate::world::World;
+
+/// A healed cluster is given so much time, of which it has as much as it wants.
+const PATIENCE: u32 = 360;
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+type Journal = BTreeMap<ObjectId, SeenRecord>;
+
+fn journal(world: &World, number: usize) -> Journal {
+    let records = seen_records(world.machines[number].journal.as_ref()).expect("it can be read");
+    records.into_iter().map(|seen| (seen.id, seen)).collect()
+}
+
+/// Heals everything, waits until the cluster is at rest, and judges it.
+pub async fn healed(world: &mut World) -> Vec<String> {
+    world.heal();
+    let mut wrong = std::mem::take(&mut world.model().wrong);
+    let mut unrest = String::new();
+    for _ in 0..PATIENCE {
+        world.reap();
+        for number in world.down() {
+            world.start(number, false).await;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        unrest = restless(world);
+        if unrest.is_empty() {
+            break;
+        }
+    }
+    if !unrest.is_empty() {
+        wrong.push(format!("no rest: {unrest}"));
+        return wrong;
+    }
+    world.trace.note(format_args!("all is at rest"));
+    wrong.append(&mut world.model().wrong);
+    let up = world.up();
+    for number in &up {
+        wrong.extend(sound(world, *number));
+    }
+    let Some(first) = up.first() else { return vec!["no node is up".to_owned()] };
+    let records = journal(world, *first);
+    let ids: Vec<_> = world.model().ops.keys().copied().collect();
+    for id in &ids {
+        let seen = records.get(id);
+        wrong.extend(acknowledged(world, *id, seen));
+        wrong.extend(readable(world, *id, seen).await);
+        wrong.extend(in_bucket(world, *id, seen).await);
+    }
+    for (id, seen) in &records {
+        if !ids.contains(id) {
+            wrong.push(format!("a record of nobody's: {seen:?}"));
+        }
+    }
+    wrong
+}
+
+/// Why the cluster is not at rest.
+fn restless(world: &mut World) -> String {
+    world.reap();
+    if !world.down().is_empty() {
+        return "not all are up".to_owned();
+    }
+    let unanswered = world.unanswered();
+    if !unanswered.is_empty() {
+        return format!("not answered: {unanswered:?}");
+    }
+    let up = world.up();
+    let mut first: Option<BTreeMap<ObjectId, Vec<u8>>> = None;
+    for number in &up {
+        let waiting = seen_waiting(world.machines[*number].journal.as_ref()).expect("readable");
+        if !waiting.is_empty() {
+            return format!("the bucket is waited for by node {number}: {waiting:?}");
+        }
+        let records = journal(world, *number).into_iter();
+        let records: BTreeMap<_, _> = records.map(|(id, seen)| (id, seen.record)).collect();
+        match &first {
+            None => first = Some(records),
+            Some(others) if *others != records => {
+                let differing: Vec<_> = others
+                    .keys()
+                    .chain(records.keys())
+                    .filter(|id| others.get(id) != records.get(id))
+                    .map(|id| {
+                        format!("{id} {}/{}", others.contains_key(id), records.contains_key(id))
+                    })
+                    .collect();
+                return format!("node {number} differs from node {} in {differing:?}", up[0]);
+            }
+            Some(_) => {}
+        }
+    }
+    String::new()
+}
+
+/// No record points at nothing.
+fn sound(world: &World, number: usize) -> Vec<String> {
+    let files = world.machines[number].disk.files();
+    let mut wrong = Vec::new();
+    for seen in journal(world, number).values() {
+        if !seen.sound || seen.file.as_ref().is_some_and(|file| !files.contains(file)) {
+            wrong.push(format!("node {number} has a record of nothing: {seen:?}"));
+        }
+    }
+    wrong
+}
+
+/// What was acknowledged is what is there, or something later is.
+fn acknowledged(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Option<String> {
+    let model = world.model();
+    let ops = model.ops.get(&id)?;
+    let winner = model.winner(id, None);
+    let sure = winner.map_or(0, |(stamp, _)| stamp);
+    // What may have been made, or may be lost, and would win.
+    let may = |op: &&Op| match op.outcome {
+        Outcome::Open | Outcome::Unknown => true,
+        Outcome::Refused => false,
+        Outcome::Acked { stamp, at } => stamp > sure && model.at_risk(op.node, at),
+    };
+    let maybe: Vec<&Op> = ops.iter().filter(may).collect();
+    let Some(seen) = seen else {
+        let gone = winner.is_none_or(|(_, op)| matches!(op.kind, Kind::Delete { .. }))
+            || maybe.iter().any(|op| matches!(op.kind, Kind::Delete { .. }));
+        return (!gone).then(|| format!("{id} was acknowledged and is nowhere: {winner:?}"));
+    };
+    if seen.time < sure {
+        return Some(format!("{id} is of {}, acknowledged was {winner:?}", seen.time));
+    }
+    let fits = |op: &Op| match (&op.kind, &seen.live) {
+        (Kind::Delete { .. }, None) => true,
+        (Kind::Put { digest, level }, Some(live)) => {
+            live.digest.as_ref() == Some(digest) && live.level >= *level
+        }
+        _ => false,
+    };
+    // A disk that is rolled back with its clock may lead to one time twice.
+    let named = |op: &&Op| matches!(op.outcome, Outcome::Acked { stamp, .. } if stamp == seen.time);
+    let mut same = ops.iter().filter(named).peekable();
+    let fine = match same.peek() {
+        Some(_) => same.any(fits),
+        None => maybe.iter().any(|op| fits(op)),
+    };
+    if !fine {
+        return Some(format!("{id} is {seen:?}, acknowledged was {winner:?}, maybe {maybe:?}"));
+    }
+    let level = seen.live.as_ref().map(|live| live.level);
+    let raised = model.raised.iter().filter(|raised| raised.id == id && raised.stamp == seen.time);
+    let mut sure = raised.filter(|raised| !model.at_risk(raised.node, raised.at));
+    let low = sure.find(|raised| level.is_some_and(|level| level < raised.level));
+    low.map(|raised| format!("{id} is at level {level:?}, acknowledged was {raised:?}"))
+}
+
+/// Every node gives what the record says.
+async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for number in world.up() {
+        let Some(node) = world.machines[number].node.clone() else { continue };
+        let found = match node.get(id, GetOptions::default()).await {
+            Ok(object) => object
+                .body
+                .collect(usize::MAX)
+                .await
+                .map(|bytes| Some(*blake3::hash(&bytes).as_bytes())),
+            Err(error) => Err(error),
+        };
+        world
+            .trace
+            .note(format_args!("{number} has {id}: {:?}", found.as_ref().map_err(|e| e.kind())));
+        let live = seen.and_then(|seen| seen.live.as_ref());
+        let fine = match (&found, live) {
+            (Ok(digest), Some(live)) => *digest == live.digest,
+            (Err(error), Some(live)) => {
+                error.kind() == ErrorKind::BodyLost
+                    && live.level == Level::Local
+                    && may_be_lost(world, id, seen)
+            }
+            (Err(error), None) => match seen {
+                Some(_) => error.kind() == ErrorKind::Deleted,
+                None => error.kind() == ErrorKind::NotFound,
+            },
+            (Ok(_), None) => false,
+        };
+        if !fine {
+            let found = found.map(|_| "a body");
+            wrong.push(format!("node {number} gives {found:?} of {id}, which is {seen:?}"));
+        }
+    }
+    wrong
+}
+
+/// Whether the one disk that is sure to have had a body has lost it.
+fn may_be_lost(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> bool {
+    let model = world.model();
+    let digest = seen.and_then(|seen| seen.live.as_ref()).and_then(|live| live.digest);
+    let Some(op) = digest.and_then(|digest| model.put_of(id, digest)) else { return false };
+    match op.outcome {
+        Outcome::Acked { at, .. } => model.at_risk(op.node, at),
+        // Not acknowledged: when it was made nobody knows.
+        _ => model.at_risk_ever(op.node),
+    }
+}
+
+/// The bucket holds the winner.
+async fn in_bucket(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Option<String> {
+    let seen = seen?;
+    let live = seen.live.as_ref().filter(|live| live.level > Level::Local)?;
+    let key = id.to_string();
+    let found = match world.bucket.get(&key, RemoteGet::default()).await {
+        Ok(object) => {
+            object.body.collect(usize::MAX).await.ok().map(|bytes| *blake3::hash(&bytes).as_bytes())
+        }
+        Err(_) => None,
+    };
+    if found.is_some() && found == live.digest {
+        return (!live.confirmed).then(|| format!("{id} is in the bucket, and nobody says so"));
+    }
+    // A later change whose node lost its disk before it told anybody.
+    let model = world.model();
+    let lost = |op: &Op| match op.outcome {
+        Outcome::Acked { stamp, at } => stamp >= seen.time && model.at_risk(op.node, at),
+        Outcome::Open | Outcome::Unknown => model.at_risk_ever(op.node),
+        Outcome::Refused => false,
+    };
+    let later = match found {
+        Some(digest) => model.put_of(id, digest).is_some_and(lost),
+        None => {
+            let purge = |op: &&Op| op.kind == Kind::Delete { purge: true };
+            model.ops.get(&id).is_some_and(|ops| ops.iter().filter(purge).any(lost))
+        }
+    };
+    (!later).then(|| {
+        format!(
+            "the bucket has {} of {id}, which is {seen:?}",
+            found.map_or("nothing", |_| "another version")
+        )
+    })
+}

@@ -1,0 +1,180 @@
+//! Whole clusters in one thread each: 3 to 7 nodes on simulated clocks, disks, journals, network and
+//! bucket, and otherwise what runs everywhere. A seed decides all that happens, and repeats it.
+//!
+//! `OBJSTORE_SIM_SEEDS=10000 cargo test --release -p objstore-core --no-default-features --test sim`
+//! runs ten thousand seeds, `OBJSTORE_SIM_SEED=7` only that one, with its trace.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    unreachable_pub
+)]
+
+mod bucket;
+mod check;
+mod model;
+mod script;
+mod world;
+
+use std::cell::RefCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use world::World;
+
+/// How many machines there are, and how many seeds are run unless the environment says otherwise:
+/// as many as fit into a few minutes of a slow machine.
+#[derive(Clone)]
+struct Story {
+    first: std::ops::Range<u64>,
+    most: usize,
+    seeds: u64,
+}
+
+const ALONE: Story = Story { first: 1..2, most: 1, seeds: 100 };
+const CLUSTER: Story = Story { first: 3..6, most: 7, seeds: 300 };
+
+thread_local! {
+    /// What panicked in this thread: tokio keeps the panics of tasks to itself.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What became of a seed.
+struct Ran {
+    wrong: Vec<String>,
+    digest: (String, u64),
+    lines: Vec<String>,
+    acked: u64,
+    reads: u64,
+}
+
+fn run(story: &Story, seed: u64, keep_lines: bool) -> Ran {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    PANICS.take();
+    let mut ran = runtime.block_on(async {
+        let mut world = World::new(seed, keep_lines);
+        // On a task of its own, so that its panics are caught like all others.
+        let trace = world.trace.clone();
+        let model = world.model.clone();
+        let Story { first, most, .. } = story.clone();
+        let story = tokio::spawn(async move {
+            script::run(&mut world, first, most).await;
+            check::healed(&mut world).await
+        });
+        let wrong = story.await.unwrap_or_default();
+        let (acked, reads) = model.lock().map_or((0, 0), |model| (model.acked, model.reads));
+        Ran { wrong, digest: trace.digest(), lines: trace.lines(), acked, reads }
+    });
+    drop(runtime);
+    ran.wrong.extend(PANICS.take());
+    ran
+}
+
+fn catch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        PANICS.with_borrow_mut(|panics| panics.push(format!("panic: {info}")));
+        // Of a test itself.
+        if !std::thread::current().name().is_some_and(|name| name.starts_with("seed")) {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds, several at a time; those that went wrong.
+fn run_all(story: &Story, seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
+    catch_panics();
+    let next = AtomicU64::new(seeds.start);
+    let (acked, reads) = (AtomicU64::new(0), AtomicU64::new(0));
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let work = || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) {
+                        return;
+                    }
+                    let ran = run(story, seed, false);
+                    acked.fetch_add(ran.acked, Ordering::Relaxed);
+                    reads.fetch_add(ran.reads, Ordering::Relaxed);
+                    if !ran.wrong.is_empty() {
+                        println!("seed {seed} went wrong: {}", ran.wrong[0]);
+                        failed.lock().unwrap().push((seed, ran.wrong));
+                    }
+                }
+            };
+            std::thread::Builder::new().name("seed".to_owned()).spawn_scoped(scope, work).unwrap();
+        }
+    });
+    println!(
+        "{} seeds, {} acknowledged changes, {} reads",
+        seeds.end - seeds.start,
+        acked.into_inner(),
+        reads.into_inner()
+    );
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort();
+    failed
+}
+
+fn tell(story: &Story, name: &str) {
+    if let Some(seed) = number("OBJSTORE_SIM_SEED") {
+        catch_panics();
+        let ran = run(story, seed, true);
+        for line in &ran.lines {
+            println!("{line}");
+        }
+        assert!(ran.wrong.is_empty(), "seed {seed}:\n{}", ran.wrong.join("\n"));
+        return;
+    }
+    let first = number("OBJSTORE_SIM_FIRST").unwrap_or(0);
+    let failed = run_all(story, first..first + number("OBJSTORE_SIM_SEEDS").unwrap_or(story.seeds));
+    let told: Vec<_> = failed
+        .iter()
+        .map(|(seed, wrong)| {
+            format!(
+                "seed {seed} (OBJSTORE_SIM_SEED={seed} cargo test -p objstore-core --no-default-features --test sim {name} -- --nocapture):\n  {}",
+                wrong.join("\n  ")
+            )
+        })
+        .collect();
+    assert!(failed.is_empty(), "{} seeds went wrong\n{}", failed.len(), told.join("\n"));
+}
+
+#[test]
+fn a_node_alone_keeps_its_promises_whatever_happens() {
+    tell(&ALONE, "alone");
+}
+
+#[test]
+fn a_seed_run_twice_is_the_same_to_the_last_event() {
+    catch_panics();
+    let first = number("OBJSTORE_SIM_SEED").unwrap_or(0);
+    for seed in first..first + 5 {
+        let (one, other) = (run(&CLUSTER, seed, true), run(&CLUSTER, seed, true));
+        let parted = one.lines.iter().zip(&other.lines).position(|(a, b)| a != b);
+        if let Some(at) = parted {
+            let from = at.saturating_sub(5);
+            let shown = |lines: &[String]| lines[from..lines.len().min(at + 3)].join("\n");
+            panic!(
+                "seed {seed} parts from itself:\n{}\nor\n{}",
+                shown(&one.lines),
+                shown(&other.lines)
+            );
+        }
+        assert_eq!(one.digest, other.digest, "seed {seed}");
+    }
+}
