@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use objstore_core::{ErrorKind, FillSettings};
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions};
 use objstore_core::remote::{MemoryRemote, RemoteStore};
 use objstore_core::testing::{CallKind, CountingRemote, SlowRemote};
 use objstore_core::types::{Level, ObjectId, ObjectKey};
+use objstore_core::{ErrorKind, FillSettings};
 use support::nodes::{Nodes, got};
 use support::{node_before, pattern, until};
 

@@ -14,11 +14,12 @@ use support::{Ask, Wire, patiently, pattern, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
     ("POST", "/private/v1/hello"),
     ("GET", "/private/v1/ping"),
     ("GET", "/private/v1/nodes"),
     ("POST", "/private/v1/gossip"),
+    ("POST", "/private/v1/forget"),
     ("POST", "/private/v1/announce"),
     ("POST", "/private/v1/sync"),
     ("POST", "/private/v1/put"),
@@ -66,6 +67,7 @@ fn from_node(method: &str, path: &str, node: NodeId) -> Ask {
         .field("X-Objstore-Protocol", "1")
         .field("X-Objstore-Tag", "default")
         .field("X-Objstore-Node", node.to_string())
+        .field("X-Objstore-Boot", "1")
 }
 
 /// A node that is not there, to speak for.
@@ -160,7 +162,8 @@ impl Elsewhere {
     async fn curl(&self, at: SocketAddr, path: &str) -> std::process::Output {
         let mut curl = tokio::process::Command::new("ip");
         curl.args(["netns", "exec", &self.name, "curl", "-sS", "-m", "60"]);
-        for field in ["Protocol: 1", "Tag: default", "Node: 01BRNMMS1DK3CBD4ZZM2TQ8C5B"] {
+        for field in ["Protocol: 1", "Tag: default", "Node: 01BRNMMS1DK3CBD4ZZM2TQ8C5B", "Boot: 1"]
+        {
             curl.args(["-H", &format!("X-Objstore-{field}")]);
         }
         let url = format!("http://{}:{}{path}", self.here, at.port());

@@ -763,3 +763,77 @@ fn wait_until(dir: &Path, expected: impl Fn(&[String]) -> bool) {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn keygen_makes_a_key_that_only_its_owner_reads_and_overwrites_none() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let keygen = |args: &[&str]| {
+        let mut command = objstore(["keygen"]);
+        command.args(args).current_dir(dir.path());
+        command
+    };
+    let printed = out(&keygen(&[]).output().unwrap());
+    assert!(printed.starts_with("objstore-key-") && printed.matches('\n').count() == 1);
+    assert_eq!(printed.len(), "objstore-key-".len() + 64 + 1 + 8 + 1);
+
+    let made = keygen(&["cluster.key"]).output().unwrap();
+    assert_eq!(
+        (made.status.code(), out(&made), err(&made)),
+        (Some(0), String::new(), String::new())
+    );
+    let path = dir.path().join("cluster.key");
+    let key = std::fs::read_to_string(&path).unwrap();
+    assert!(key.starts_with("objstore-key-") && key != printed, "each is another");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let refused = refusal(&mut keygen(&["cluster.key"]), 2);
+    assert!(refused.contains("cluster.key exists"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), key);
+}
+
+#[test]
+fn a_wrong_key_file_or_debug_address_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = |args: &[&str]| {
+        let mut command = objstore(["--public-addr", "127.0.0.1:0"]);
+        command.args(args).current_dir(dir.path());
+        command
+    };
+    let key = out(&objstore(["keygen"]).output().unwrap());
+    std::fs::write(dir.path().join("typo"), key.replacen(&key[20..21], "?", 1)).unwrap();
+    std::fs::write(dir.path().join("empty"), "# none yet\n").unwrap();
+    for (args, expected) in [
+        (["--cluster-key-file", "missing"], "No such file"),
+        (["--cluster-key-file", "empty"], "there is no key in it"),
+        (["--cluster-key-file", "typo"], "line 1: "),
+        (["--debug-addr", "0.0.0.0:0"], "is not loopback"),
+        (["--debug-addr", "11998"], "is not HOST:PORT"),
+    ] {
+        let line = refusal(&mut node(&args), 2);
+        assert!(line.contains(expected) && !line.contains(key.trim()), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_key_file_that_changes_is_read_again() {
+    let keys: Vec<String> = (0..2).map(|_| out(&objstore(["keygen"]).output().unwrap())).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys");
+    std::fs::write(&file, &keys[0]).unwrap();
+    let mut command = objstore(["--public-addr", "127.0.0.1:0", "--debug-addr", "127.0.0.1:0"]);
+    command.env("APP_CLUSTER_KEY_FILE", &file).current_dir(dir.path());
+    let node = Node::spawn(command, dir);
+    let line = node.log_until("private API for operators: ");
+    let (_, url) = line.split_once("operators: ").unwrap();
+    let nodes = Command::new("curl").args(["-fsS", url]).output().unwrap();
+    assert_eq!((out(&nodes).as_str(), nodes.status.code()), ("[]\n", Some(0)), "{nodes:?}");
+
+    std::fs::write(&file, format!("{}{}", keys[1], keys[0])).unwrap();
+    let line = node.log_until("other cluster keys are in force");
+    assert!(!line.contains(keys[0].trim()) && !line.contains(keys[1].trim()), "{line}");
+    std::fs::write(&file, "objstore-key-typo\n").unwrap();
+    let line = node.log_until("the keys stay as they were");
+    assert!(line.contains("line 1: ") && line.contains("ERROR"), "{line}");
+    std::fs::write(&file, &keys[1]).unwrap();
+    node.log_until("other cluster keys are in force");
+}

@@ -52,9 +52,8 @@ impl Inner {
         look: Look,
     ) -> Result<Option<FromOwner>, Error> {
         let first = look.bytes.and_then(|bytes| first_range(bytes, self.fills.block()));
-        let units = first.map_or(0..0, |range| {
-            range.start / UNIT as u64..range.end.div_ceil(UNIT as u64)
-        });
+        let units =
+            first.map_or(0..0, |range| range.start / UNIT as u64..range.end.div_ceil(UNIT as u64));
         for (peer, behind) in self.owners(id) {
             let asked = self.ask_one_owner(&peer, behind, id, key, units.clone());
             let error = match timeout(FETCH_DEADLINE * (behind + 1), asked).await {
@@ -92,7 +91,8 @@ impl Inner {
         let (head, mut body) = answer.into_parts();
         let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let wrong = || Error::new(ErrorKind::Transport, "a node answered something else");
-        let len: usize = field(headers::RECORD).and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+        let len: usize =
+            field(headers::RECORD).and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
         let stamp = field(headers::STAMP).and_then(parse_stamp).ok_or_else(wrong)?;
         let age = field(headers::AGE).and_then(|text| text.parse().ok()).unwrap_or(0);
         let (bytes, rest) = take_front(&mut body, len.min(RECORD_MAX)).await?;
@@ -122,9 +122,8 @@ impl Inner {
     ) -> Result<Found<'_>, Error> {
         let unit = UNIT as u64;
         let (first, end) = (units.start.saturating_mul(unit), units.end.saturating_mul(unit));
-        let bytes = (first < end).then(|| {
-            Wanted::Range(objstore_client::options::ByteRange::FromTo(first, end - 1))
-        });
+        let bytes = (first < end)
+            .then(|| Wanted::Range(objstore_client::options::ByteRange::FromTo(first, end - 1)));
         let look = Look { fetch: true, no_cache: false, bytes };
         let Some(key) = fields.get(headers::KEY) else {
             if id.is_derived() {
@@ -158,13 +157,8 @@ impl Inner {
         let _ = timeout(CHANGED_DEADLINE, telling.collect::<Vec<()>>()).await;
     }
 
-    /// `POST /private/v1/delete/:id`: a key has changed.
-    pub(crate) async fn answer_changed(&self, id: &str) -> Result<Response<Body>, Error> {
-        let id: ObjectId = id.parse()?;
-        if !id.is_derived() {
-            let why = "deletes of objects are announced; only what is cached of a key is dropped so";
-            return Err(Error::new(ErrorKind::InvalidId, why));
-        }
+    /// Another node has changed a key.
+    pub(crate) async fn answer_changed(&self, id: ObjectId) -> Result<Response<Body>, Error> {
         self.seen.is_changed(id, self.env.clock.monotonic());
         if let Some(old) = self.lookup(id, false).await? {
             self.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;

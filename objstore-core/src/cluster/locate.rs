@@ -145,12 +145,7 @@ struct Failed {
 type Asking<'a> = FuturesUnordered<BoxFuture<'a, Result<PeerReply, Vec<Failed>>>>;
 
 impl Inner {
-    async fn seek(
-        &self,
-        origin: &Origin,
-        units: Range<u64>,
-        search: &mut Search,
-    ) -> Sought {
+    async fn seek(&self, origin: &Origin, units: Range<u64>, search: &mut Search) -> Sought {
         if let Some(reply) = self.seek_holder(origin, units.clone(), search).await {
             return Sought::Peer(reply);
         }

@@ -66,7 +66,11 @@ pub(super) struct Reply {
 pub(super) enum ReplyFrom {
     Remote,
     /// Another node, which sealed its units with this stamp.
-    Peer { node: NodeId, stamp: Stamp, behind: u32 },
+    Peer {
+        node: NodeId,
+        stamp: Stamp,
+        behind: u32,
+    },
 }
 
 impl ReplyFrom {

@@ -8,7 +8,7 @@ use objstore_client::wire::private::routes;
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::answer;
-use super::private::{allowed, no_such_route, takes};
+use super::private::{allowed, delete, no_such_route, takes};
 use crate::cluster::Message;
 use crate::node::Inner;
 
@@ -23,6 +23,10 @@ pub(super) async fn dispatch(
         (routes::MESSAGE, &Method::POST) => {
             let taken = inner.spread_message(body.collect(Message::MAX).await?).await?;
             Ok(answer::json(&serde_json::json!({ "nodes": taken })))
+        }
+        (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
+        (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
+            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
         (path, method) => match allowed(path) {
             None => Err(no_such_route()),

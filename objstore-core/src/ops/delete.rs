@@ -5,7 +5,7 @@ use objstore_client::types::{ObjectId, ObjectMeta};
 use objstore_client::{Error, ErrorKind};
 
 use crate::journal::Change;
-use crate::node::Node;
+use crate::node::{Inner, Node};
 use crate::ops::remote_error;
 use crate::remote::{RemoteCondition, Retry};
 
@@ -29,8 +29,17 @@ impl Node {
         id: ObjectId,
         options: DeleteOptions,
     ) -> Result<Arc<ObjectMeta>, Error> {
-        self.inner.check_running()?;
-        let inner = &self.inner;
+        self.inner.delete(id, options).await
+    }
+}
+
+impl Inner {
+    pub(crate) async fn delete(
+        &self,
+        id: ObjectId,
+        options: DeleteOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        self.check_running()?;
         if id.is_derived() {
             return Err(Error::new(
                 ErrorKind::InvalidId,
@@ -39,18 +48,18 @@ impl Node {
         }
         // An upload under way would bring back what is about to be removed.
         let _turn = match options.purge {
-            true => inner.uploads.turn(id).await,
+            true => self.uploads.turn(id).await,
             false => None,
         };
         let change = Change::Delete { id, conditions: options.conditions };
-        let meta = inner.commit(change).await?.made()?;
+        let meta = self.commit(change).await?.made()?;
         if options.purge {
             let key = id.to_string();
-            let call = || inner.remote.delete(&key, RemoteCondition::None);
-            let entropy = inner.env.entropy.as_ref();
+            let call = || self.remote.delete(&key, RemoteCondition::None);
+            let entropy = self.env.entropy.as_ref();
             Retry::DEMAND.call(entropy, call).await.map_err(remote_error)?;
         }
-        inner.counts.deleted();
+        self.counts.deleted();
         Ok(meta)
     }
 }

@@ -245,9 +245,8 @@ impl Inner {
         // What is here is most likely current, so that its bytes need not come again.
         let bytes = look.bytes.filter(|_| here.is_none());
         // Another node may not know yet of what was changed just now.
-        let ask_owner = whose == Turn::Owners
-            && !look.no_cache
-            && !self.seen.is_changed_lately(id, asked);
+        let ask_owner =
+            whose == Turn::Owners && !look.no_cache && !self.seen.is_changed_lately(id, asked);
         let from_owner = match ask_owner {
             true => self.ask_owner(id, Some(key), Look { bytes, ..look }).await,
             false => Ok(None),

@@ -74,7 +74,8 @@ impl Nodes {
         env.network = Some(self.network.host(host, power.clone()));
         env.disk = Some(disk.clone());
         env.journal = Some(journal.clone());
-        let node = Node::builder().settings(settings).env(env).remote(remote).start().await.unwrap();
+        let node =
+            Node::builder().settings(settings).env(env).remote(remote).start().await.unwrap();
         Member { node, power, disk, journal, host }
     }
 

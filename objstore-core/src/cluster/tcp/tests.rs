@@ -80,6 +80,7 @@ fn ask(method: &str, path: &str, node: NodeId) -> http::request::Builder {
         .header(headers::PROTOCOL, PROTOCOL)
         .header(headers::TAG, "default")
         .header(headers::NODE, node.to_string())
+        .header(headers::BOOT, 1)
 }
 
 async fn node(keys: &[&ClusterKey]) -> (Node, String) {
