@@ -3,12 +3,14 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod address;
+mod announce;
 mod authority;
 mod bodies;
 mod budget;
 mod cold;
 mod counts;
 mod forget;
+mod frames;
 mod gossip;
 mod hello;
 mod join;
@@ -18,6 +20,7 @@ mod members;
 mod membership;
 mod messages;
 mod owner;
+mod parked;
 mod peers;
 mod skew;
 mod tcp;
@@ -36,6 +39,7 @@ use objstore_client::types::{PeerInfo, PeerState};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
+pub(crate) use announce::{Changed, News};
 pub(crate) use cold::FromOwner;
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
@@ -73,6 +77,8 @@ pub(crate) struct Cluster {
     debug: Mutex<Option<SocketAddr>>,
     /// Where clients reach this node; empty until it serves.
     public_addr: Mutex<String>,
+    pub(crate) news: Arc<News>,
+    parked: parked::Parked,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -97,6 +103,7 @@ impl Cluster {
         boot: u32,
         settings: &ClusterSettings,
         store: &dyn JournalStore,
+        news: Arc<News>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             peers: Peers::new(network, me, boot, settings.tag.clone()),
@@ -114,6 +121,8 @@ impl Cluster {
             refused: watch::Sender::new(None),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
+            news,
+            parked: parked::Parked::default(),
         })
     }
 
@@ -343,5 +352,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    tokio::join!(gossip::run(&node), join::run(&node), hello::run(&node), trust::run(&node));
+    tokio::join!(
+        gossip::run(&node),
+        join::run(&node),
+        hello::run(&node),
+        trust::run(&node),
+        announce::run(&node),
+    );
 }
