@@ -7,6 +7,7 @@ mod announce;
 mod authority;
 mod bodies;
 mod budget;
+mod chores;
 mod cold;
 mod counts;
 mod forget;
@@ -22,6 +23,7 @@ mod messages;
 mod owner;
 mod parked;
 mod peers;
+mod replicate;
 mod skew;
 mod tcp;
 #[cfg(test)]
@@ -358,5 +360,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         hello::run(&node),
         trust::run(&node),
         announce::run(&node),
+        chores::run(&node),
     );
 }

@@ -9,11 +9,11 @@ use objstore_core::env::{Env, OsEntropy, Workers};
 use objstore_core::journal::MemoryJournal;
 use objstore_core::options::GetOptions;
 use objstore_core::remote::RemoteStore;
-use objstore_core::testing::{Link, MemoryDisk, SimNetwork, Steps, TaskBlocking, Trace};
+use objstore_core::testing::{Link, MemoryDisk, SimClock, SimNetwork, Steps, TaskBlocking, Trace};
 use objstore_core::types::ObjectId;
 use objstore_core::{Error, Node, Settings};
 
-use super::{TokioClock, until};
+use super::until;
 
 /// One of them, with what it runs on.
 pub struct Member {
@@ -26,6 +26,7 @@ pub struct Member {
 
 pub struct Nodes {
     pub network: SimNetwork,
+    pub clock: SimClock,
     pub members: Vec<Member>,
 }
 
@@ -37,7 +38,8 @@ impl Nodes {
         change: impl Fn(&mut Settings),
     ) -> Self {
         let network = SimNetwork::new(1, Trace::new(false));
-        let mut nodes = Self { network, members: Vec::new() };
+        let clock = SimClock::new(1_795_000_000_000_000_000);
+        let mut nodes = Self { network, clock, members: Vec::new() };
         for host in 0..count {
             nodes.join(remote(host), &change).await;
         }
@@ -68,7 +70,7 @@ impl Nodes {
         settings.cluster.nodes = others.map(|member| member.node.private_addr().unwrap()).collect();
         change(&mut settings);
         let mut env = Env::default();
-        env.clock = Arc::new(TokioClock);
+        env.clock = Arc::new(self.clock.another());
         env.workers = Workers::Tasks;
         env.blocking = Arc::new(TaskBlocking::new(Arc::new(OsEntropy), Duration::from_micros(300)));
         env.network = Some(self.network.host(host, power.clone()));
