@@ -9,7 +9,7 @@ use objstore_core::env::Env;
 use objstore_core::options::{DeleteOptions, PutOptions, WriteMode};
 use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::MemoryNetwork;
-use objstore_core::types::{Level, ObjectId, ObjectMeta};
+use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
 use objstore_core::{ErrorKind, Node, Settings};
 use support::until;
 
@@ -42,11 +42,16 @@ impl Cluster {
         self.nodes.push(node.clone());
         let all = self.nodes.len() - 1;
         until("all nodes know each other", async || {
-            self.nodes.iter().all(|node| node.peers().len() == all)
+            self.nodes.iter().all(|node| live(node) == all)
         })
         .await;
         node
     }
+}
+
+/// The peers that a node can ask.
+fn live(node: &Node) -> usize {
+    node.peers().iter().filter(|peer| peer.state == PeerState::Alive).count()
 }
 
 async fn level(node: &Node, id: ObjectId) -> Option<Level> {
