@@ -10,7 +10,7 @@ use std::time::Duration;
 use objstore_core::ErrorKind;
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
 use objstore_core::remote::{MemoryRemote, RemoteStore};
-use objstore_core::testing::{CountingRemote, Link};
+use objstore_core::testing::{CountingRemote, Link, Steps};
 use objstore_core::types::Level;
 use support::nodes::{Nodes, got, known};
 use support::{Ask, Running, pattern, until};
@@ -134,10 +134,10 @@ async fn an_object_of_level_2_is_on_every_node_when_its_put_is_answered() {
     }
     let old = nodes.members.remove(2);
     nodes.members.clear();
-    let steps = objstore_core::testing::Steps::count;
-    let disk = Arc::new(old.disk.after_power_cut(steps()));
-    let journal = Arc::new(old.journal.after_power_cut(steps()));
-    let alone = nodes.begin(7, bucket.clone(), |_| {}, disk, journal).await;
+    let power = Steps::count();
+    let disk = Arc::new(old.disk.after_power_cut(power.clone()));
+    let journal = Arc::new(old.journal.after_power_cut(power.clone()));
+    let alone = nodes.begin(7, bucket.clone(), |_| {}, (power, disk, journal)).await;
     for (id, body) in put {
         let read = got(&alone.node, id, GetOptions::default()).await;
         let read = read.unwrap_or_else(|e| panic!("{} bytes: {e}", body.len()));

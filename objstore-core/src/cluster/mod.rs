@@ -26,8 +26,6 @@ mod peers;
 mod replicate;
 mod skew;
 mod tcp;
-#[cfg(test)]
-mod tests;
 mod trust;
 
 use std::collections::BTreeMap;

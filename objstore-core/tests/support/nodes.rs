@@ -48,9 +48,11 @@ impl Nodes {
 
     /// One more.
     pub async fn join(&mut self, remote: Arc<dyn RemoteStore>, change: impl Fn(&mut Settings)) {
-        let (disk, journal) = (Arc::<MemoryDisk>::default(), Arc::<MemoryJournal>::default());
+        let power = Steps::count();
+        let disk = Arc::new(MemoryDisk::with_steps(power.clone()));
+        let journal = Arc::new(MemoryJournal::with_steps(power.clone()));
         let host = self.members.len();
-        let member = self.begin(host, remote, change, disk, journal).await;
+        let member = self.begin(host, remote, change, (power, disk, journal)).await;
         self.members.push(member);
         self.acquainted().await;
     }
@@ -60,10 +62,8 @@ impl Nodes {
         host: usize,
         remote: Arc<dyn RemoteStore>,
         change: impl Fn(&mut Settings),
-        disk: Arc<MemoryDisk>,
-        journal: Arc<MemoryJournal>,
+        (power, disk, journal): (Steps, Arc<MemoryDisk>, Arc<MemoryJournal>),
     ) -> Member {
-        let power = Steps::count();
         let mut settings = Settings::default();
         settings.cluster.private_addr = Some("127.0.0.1:0".to_owned());
         let others = self.members.iter().filter(|member| !member.power.stopped());
