@@ -184,6 +184,16 @@ impl Cluster {
             || known.is_some_and(|known| known.id().boot == boot)
     }
 
+    /// The other members that count, whether or not they can be asked: those that have not been
+    /// given up, in order of their ids.
+    // For what is decided by the slowest member, which is being built beside this.
+    #[allow(dead_code)]
+    pub(crate) fn member_ids(&self) -> Vec<NodeId> {
+        let members = self.members.all().into_iter();
+        let counted = members.filter(|(id, m)| m.forgotten.is_none() && *id != self.peers.me());
+        counted.map(|(id, _)| id).collect()
+    }
+
     /// Takes note of what the membership protocol has found out.
     fn refresh(&self, now: u64) {
         let Some(membership) = self.membership.get() else { return };

@@ -1,7 +1,7 @@
 //! Finding out about objects of which nothing is known here, or not for certain any more.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::options::ByteRange;
@@ -73,6 +73,11 @@ pub(crate) enum ArrivedFrom {
     Peer(PeerReply),
 }
 
+impl Wanted {
+    /// The first byte, with which its unit comes.
+    pub(crate) const ONE: Self = Self::Range(ByteRange::FromTo(0, 0));
+}
+
 impl Found<'_> {
     pub(super) fn here(hot: Arc<Hot>) -> Self {
         Self { hot, arrived: None, turn: None }
@@ -91,11 +96,14 @@ pub(crate) struct Seen {
     ttl: Duration,
     /// One at a time asks for an object.
     turns: Vec<Mutex<()>>,
+    /// When the remote last left the question open whether something is current.
+    unanswered: std::sync::Mutex<Option<Instant>>,
 }
 
 /// Only a true "not found" is remembered, and not for long.
 const ABSENT: Duration = Duration::from_secs(2);
-/// While the remote does not answer, it is not asked about the same key more often than this.
+/// While the remote does not answer, it is not asked more often than this whether what is here of
+/// any key is current: those who read what is here must not all wait for it.
 const STALE: Duration = Duration::from_secs(5);
 const TURNS: usize = 1024;
 const REMEMBERED: usize = 100_000;
@@ -108,6 +116,7 @@ impl Seen {
             changed: Cache::new(REMEMBERED),
             ttl: Duration::from_millis(ttl_ms),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+            unanswered: std::sync::Mutex::default(),
         }
     }
 
@@ -159,6 +168,17 @@ impl Seen {
     pub(super) fn is_changed_lately(&self, id: ObjectId, now: Instant) -> bool {
         let since = |at: Instant| now.saturating_duration_since(at);
         self.changed.get(&id).is_some_and(|at| since(at) <= self.ttl)
+    }
+
+    /// Whether the remote did not answer such a question a moment ago.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let last = *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| now.saturating_duration_since(at) < STALE)
+    }
+
+    /// The remote did not answer; or, with none, it did.
+    pub(super) fn was_silent(&self, at: Option<Instant>) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Takes it for current for a while longer.
@@ -249,7 +269,7 @@ impl Inner {
         };
         let (record, arrived) = match asked {
             Ok(Some(answer)) => (answer.record, answer.arrived),
-            Ok(None) => match self.ask(&id.to_string(), look).await {
+            Ok(None) => match self.ask(&id.to_string(), look, &Retry::DEMAND).await {
                 Ok((head, arrived)) => (codec::from_head(id, &head)?, arrived),
                 Err(error) if error.kind() == RemoteErrorKind::NotFound => {
                     self.seen.was_absent(id, clock.monotonic());
@@ -277,11 +297,12 @@ impl Inner {
         &self,
         key: &str,
         look: Look,
+        retry: &Retry,
     ) -> Result<(RemoteHead, Option<Arrived>), RemoteError> {
         let entropy = self.env.entropy.as_ref();
         if let Some(range) = look.bytes.and_then(|bytes| first_range(bytes, self.fills.block())) {
             let get = || self.remote.get(key, RemoteGet::range(range.clone()));
-            match Retry::DEMAND.call(entropy, get).await {
+            match retry.call(entropy, get).await {
                 Ok(RemoteObject { head, range, body, .. }) => {
                     let from = ArrivedFrom::Remote(body);
                     return Ok((head, Some(Arrived { range, from })));
@@ -291,7 +312,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        let head = Retry::DEMAND.call(entropy, || self.remote.head(key)).await?;
+        let head = retry.call(entropy, || self.remote.head(key)).await?;
         Ok((head, None))
     }
 

@@ -60,7 +60,8 @@ impl Node {
     /// bucket. Of the options `level` and `write` say nothing here.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`ErrorKind::RemoteRefused`].
+    /// As [`put`](Self::put), [`ErrorKind::RemoteRefused`], and [`ErrorKind::InvalidKey`] for a key
+    /// that is an id: there the bucket keeps the object that was put by it.
     ///
     /// # Cancellation
     /// Dropping the future leaves the old object or the new one.
@@ -72,6 +73,7 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        check_not_an_id(key)?;
         inner.check_clock()?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
@@ -150,6 +152,7 @@ impl Node {
     /// Removes what the bucket has under a key. One that is not there is not an error.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidKey`] as [`put_key`](Self::put_key),
     /// [`ErrorKind::PreconditionFailed`], [`ErrorKind::Unavailable`] when the outcome is unknown,
     /// [`ErrorKind::RemoteRefused`], [`ErrorKind::Stopping`].
     ///
@@ -158,6 +161,7 @@ impl Node {
     pub async fn delete_key(&self, key: &ObjectKey, options: DeleteOptions) -> Result<(), Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        check_not_an_id(key)?;
         let key: Arc<str> = key.as_str().into();
         let id = inner.key_id(&key);
         let _turn = inner.uploads.turn(id).await;
@@ -242,6 +246,13 @@ impl Inner {
         }
         let asked = clock.monotonic();
         let here = self.lookup(id, false).await?;
+        if let Some(hot) = &here
+            && !look.no_cache
+            && self.seen.is_silent(asked)
+        {
+            self.seen.stay(id, asked);
+            return Ok(Found::here(Arc::clone(hot)));
+        }
         // What is here is most likely current, so that its bytes need not come again.
         let bytes = look.bytes.filter(|_| here.is_none());
         // Another node may not know yet of what was changed just now.
@@ -263,16 +274,25 @@ impl Inner {
             }
             Err(error) => return Err(error),
         }
-        let (head, arrived) = match (self.ask(key, Look { bytes, ..look }).await, here.clone()) {
-            (Ok(answer), _) => answer,
+        let retry = match (&here, look.no_cache) {
+            (Some(_), false) => Retry::REVALIDATE,
+            _ => Retry::DEMAND,
+        };
+        let answer = self.ask(key, Look { bytes, ..look }, &retry).await;
+        let (head, arrived) = match (answer, here.clone()) {
+            (Ok(answer), _) => {
+                self.seen.was_silent(None);
+                answer
+            }
             (Err(error), _) if error.kind() == RemoteErrorKind::NotFound => {
                 self.key_absent(id, asked, here.as_deref()).await?;
                 return Err(not_found());
             }
             // Better than nothing, and better than to keep everyone waiting.
-            (Err(error), Some(hot)) if error.kind().is_retryable() && !look.no_cache => {
+            (Err(error), Some(hot)) if says_nothing(error.kind()) && !look.no_cache => {
                 tracing::debug!(%error, "a key could not be revalidated; what is here is served");
                 self.seen.stay(id, clock.monotonic());
+                self.seen.was_silent(Some(clock.monotonic()));
                 return Ok(Found::here(hot));
             }
             (Err(error), _) => return Err(remote_error(error)),
@@ -380,6 +400,23 @@ impl Inner {
             None => RemoteCondition::Absent,
         })
     }
+}
+
+/// Under a key that is an id lies the copy of the object that was put by it.
+fn check_not_an_id(key: &ObjectKey) -> Result<(), Error> {
+    let id = key.as_str().parse::<ObjectId>();
+    if id.is_ok_and(|id| id.to_string() == key.as_str()) {
+        return Err(Error::new(
+            ErrorKind::InvalidKey,
+            "this key is an id, under which the bucket keeps the object put by it; change it by its id",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a failed question leaves open what the bucket has.
+fn says_nothing(kind: RemoteErrorKind) -> bool {
+    kind.is_retryable() || kind == RemoteErrorKind::Forbidden
 }
 
 fn not_found() -> Error {

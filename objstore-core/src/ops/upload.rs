@@ -65,7 +65,11 @@ impl NotStored {
 /// What a failed call of the remote becomes for the one who waits.
 pub(crate) fn remote_error(error: RemoteError) -> Error {
     let kind = error.kind();
-    tracing::warn!(%error, kind = kind.code(), "the bucket did not do what it was asked");
+    match kind {
+        // The asker's own condition.
+        RemoteErrorKind::PreconditionFailed => tracing::debug!(%error, "a condition does not hold"),
+        _ => tracing::warn!(%error, kind = kind.code(), "the bucket did not do what it was asked"),
+    }
     let retry_after = error.retry_after();
     let failed = match kind {
         // Said only where nothing was changed for certain: what is in the way may be the change
