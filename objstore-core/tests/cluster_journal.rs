@@ -360,7 +360,7 @@ async fn deletes_are_forgotten_once_all_know_of_them_and_nothing_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forgotten_node_brings_nothing_back_and_loses_nothing_of_its_own() {
-    let mut cluster = Cluster::of(3).await;
+    let cluster = Cluster::of(3).await;
     let old = put(cluster.node(0), "old").await;
     let kept = put(cluster.node(1), "kept").await;
     let gone = put(cluster.node(2), "gone").await;

@@ -9,6 +9,8 @@ mod announce;
 mod authority;
 mod bodies;
 mod budget;
+mod chores;
+mod cold;
 mod compare;
 mod counts;
 mod digesting;
@@ -25,11 +27,10 @@ mod messages;
 mod owner;
 mod parked;
 mod peers;
+mod replicate;
 mod skew;
 mod sync;
 mod tcp;
-#[cfg(test)]
-mod tests;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ use objstore_client::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use announce::{Changed, News};
+pub(crate) use cold::FromOwner;
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
@@ -380,5 +382,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         announce::run(&node),
         digesting::run(&node),
         sync::run(&node),
+        chores::run(&node),
     );
 }

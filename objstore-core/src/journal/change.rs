@@ -127,8 +127,6 @@ pub(crate) enum Committed {
     Superseded(Arc<ObjectMeta>),
     /// The notes are durable.
     Noted,
-    /// So many records changed something, and are durable.
-    Merged(usize),
     /// The tombstones are forgotten; there are more.
     Collected { more: bool },
     /// The object has a higher level than the new version, which must first do what that level

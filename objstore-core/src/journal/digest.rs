@@ -12,7 +12,7 @@ pub(crate) const FANOUT: usize = 16;
 /// Levels below the root; the last has the leaves.
 pub(crate) const DEPTH: u8 = 4;
 /// Leaves of the tree: some fifteen records in each at a million.
-pub(crate) const LEAVES: usize = 1 << 16;
+const LEAVES: usize = 1 << 16;
 /// A leaf's list grows by this many records at a time, so that a million take no 64 MiB.
 const GROWTH: usize = 4;
 
@@ -186,7 +186,8 @@ impl Digest {
     }
 
     /// Records in it.
-    pub(crate) fn len(&self) -> u64 {
+    #[cfg(test)]
+    fn len(&self) -> u64 {
         self.state().count
     }
 
@@ -211,7 +212,8 @@ impl Digest {
     }
 
     /// Bytes of memory that it takes.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn memory_bytes(&self) -> u64 {
         let state = self.state();
         let sums: usize = state.sums.iter().map(|level| level.len() * 16).sum();
         let lists: usize =

@@ -25,15 +25,12 @@ impl Writer {
         records: Vec<Record>,
         group: &mut Group,
     ) -> Result<Judged, Stop> {
-        let mut changed = 0;
+        let mut is_new = false;
         for record in records {
             self.stamps.saw(record.stamp.time);
-            changed += usize::from(self.merge_one(record, group)?);
+            is_new |= self.merge_one(record, group)?;
         }
-        match changed {
-            0 => Err(Stop::At(Committed::Merged(0))),
-            changed => Ok(Judged::done(Committed::Merged(changed))),
-        }
+        if is_new { Ok(Judged::done(Committed::Noted)) } else { Err(Stop::At(Committed::Noted)) }
     }
 
     /// Whether it changed anything.
@@ -81,11 +78,7 @@ impl Writer {
         Ok(true)
     }
 
-    pub(super) fn renew(
-        &mut self,
-        ids: Vec<ObjectId>,
-        group: &mut Group,
-    ) -> Result<Judged, Stop> {
+    pub(super) fn renew(&mut self, ids: Vec<ObjectId>, group: &mut Group) -> Result<Judged, Stop> {
         for id in ids {
             let current = self.current(id, group)?;
             if let Some(known) = current.filter(|known| known.entry.live().is_none()) {

@@ -25,7 +25,7 @@ pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
 pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
-pub(crate) use digest::{DEPTH, Digest, FANOUT, LEAVES};
+pub(crate) use digest::{DEPTH, Digest, FANOUT};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode, decode_entry, decode_foreign, decode_record, encode, encode_record,

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::bodies::UNIT;
 use crate::cache::Hot;
 use crate::env;
+use crate::fills::PeerReply;
 use crate::journal::{Change, Presence, Record, gone_for_good, load_gone};
 use crate::node::Inner;
 use crate::ops::{journal_error, not_found, remote_error};
@@ -39,6 +40,15 @@ pub(crate) struct Look {
     pub(crate) bytes: Option<Wanted>,
 }
 
+/// Who asks the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The node whose turn it is.
+    Owners,
+    /// This node, on another's behalf.
+    Ours,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
     Whole,
@@ -56,7 +66,12 @@ pub(crate) struct Found<'a> {
 /// Bytes of a version on their way in.
 pub(crate) struct Arrived {
     pub(crate) range: Range<u64>,
-    pub(crate) body: Body,
+    pub(crate) from: ArrivedFrom,
+}
+
+pub(crate) enum ArrivedFrom {
+    Remote(Body),
+    Peer(PeerReply),
 }
 
 impl Wanted {
@@ -77,6 +92,8 @@ pub(crate) struct Seen {
     current: Cache<ObjectId, Instant>,
     /// When the remote last said that there is nothing.
     absent: Cache<ObjectId, Instant>,
+    /// When a key was last changed through this cluster: what was asked before that is old.
+    changed: Cache<ObjectId, Instant>,
     ttl: Duration,
     /// One at a time asks for an object.
     turns: Vec<Mutex<()>>,
@@ -97,6 +114,7 @@ impl Seen {
         Self {
             current: Cache::new(REMEMBERED),
             absent: Cache::new(REMEMBERED),
+            changed: Cache::new(REMEMBERED),
             ttl: Duration::from_millis(ttl_ms),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             unanswered: std::sync::Mutex::default(),
@@ -129,10 +147,28 @@ impl Seen {
         self.current.get(&id).is_some_and(|at| now.saturating_duration_since(at) < self.ttl)
     }
 
+    /// How long ago the remote said so.
+    pub(crate) fn age(&self, id: ObjectId, now: Instant) -> Duration {
+        self.current.get(&id).map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// It was current at this moment, which may lie in the past.
     pub(super) fn is_current_at(&self, id: ObjectId, at: Instant) {
-        self.absent.remove(&id);
-        self.current.insert(id, at);
+        if self.is_known_since(id, at) {
+            self.absent.remove(&id);
+            self.current.insert(id, at);
+        }
+    }
+
+    /// Whether nothing has changed since that is known of.
+    fn is_known_since(&self, id: ObjectId, at: Instant) -> bool {
+        self.changed.get(&id).is_none_or(|changed| changed < at)
+    }
+
+    /// Whether it was changed so lately that another node may not know.
+    pub(super) fn is_changed_lately(&self, id: ObjectId, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        self.changed.get(&id).is_some_and(|at| since(at) <= self.ttl)
     }
 
     /// Whether the remote did not answer such a question a moment ago.
@@ -156,12 +192,20 @@ impl Seen {
         self.absent.get(&id).is_some_and(|at| now.saturating_duration_since(at) < ABSENT)
     }
 
-    pub(super) fn was_absent(&self, id: ObjectId, now: Instant) {
+    pub(super) fn was_absent(&self, id: ObjectId, at: Instant) {
         self.current.remove(&id);
-        self.absent.insert(id, now);
+        if self.is_known_since(id, at) {
+            self.absent.insert(id, at);
+        }
     }
 
-    /// Something was changed from here.
+    /// Something was changed at this moment.
+    pub(crate) fn is_changed(&self, id: ObjectId, now: Instant) {
+        self.changed.insert(id, now);
+        self.forget(id);
+    }
+
+    /// What was said of it says nothing any more.
     pub(super) fn forget(&self, id: ObjectId) {
         self.current.remove(&id);
         self.absent.remove(&id);
@@ -192,11 +236,20 @@ impl Inner {
             FetchPolicy::OnRequest => look.fetch,
             FetchPolicy::Always => true,
         };
-        if fetch && !id.is_derived() { self.fetch(id, look).await } else { Err(not_found()) }
+        if fetch && !id.is_derived() {
+            self.fetch(id, look, Turn::Owners).await
+        } else {
+            Err(not_found())
+        }
     }
 
     /// Restores the record of an object from what the remote has of it.
-    async fn fetch(&self, id: ObjectId, look: Look) -> Result<Found<'_>, Error> {
+    pub(crate) async fn fetch(
+        &self,
+        id: ObjectId,
+        look: Look,
+        whose: Turn,
+    ) -> Result<Found<'_>, Error> {
         let clock = self.env.clock.as_ref();
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
@@ -211,16 +264,28 @@ impl Inner {
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
         }
-        let (head, arrived) = match self.ask(&id.to_string(), look, &Retry::DEMAND).await {
-            Ok(answer) => answer,
-            Err(error) if error.kind() == RemoteErrorKind::NotFound => {
-                self.seen.was_absent(id, clock.monotonic());
-                self.forget_gone(id).await?;
-                return Err(not_found());
-            }
-            Err(error) => return Err(remote_error(error)),
+        let asked = match whose {
+            Turn::Owners => self.ask_owner(id, None, look).await,
+            Turn::Ours => Ok(None),
         };
-        let record = codec::from_head(id, &head)?;
+        let (record, arrived) = match asked {
+            Ok(Some(answer)) => (answer.record, answer.arrived),
+            Ok(None) => match self.ask(&id.to_string(), look, &Retry::DEMAND).await {
+                Ok((head, arrived)) => (codec::from_head(id, &head)?, arrived),
+                Err(error) if error.kind() == RemoteErrorKind::NotFound => {
+                    self.seen.was_absent(id, clock.monotonic());
+                    self.forget_gone(id).await?;
+                    return Err(not_found());
+                }
+                Err(error) => return Err(remote_error(error)),
+            },
+            Err(error) => {
+                if error.kind() == ErrorKind::NotFound {
+                    self.seen.was_absent(id, clock.monotonic());
+                }
+                return Err(error);
+            }
+        };
         let stamp = record.stamp;
         self.commit(Change::Restore(record)).await?.made()?;
         let hot = self.live(id, true).await?;
@@ -251,7 +316,8 @@ impl Inner {
             let get = || self.remote.get(key, RemoteGet::range(range.clone()));
             match retry.call(entropy, get).await {
                 Ok(RemoteObject { head, range, body, .. }) => {
-                    return Ok((head, Some(Arrived { range, body })));
+                    let from = ArrivedFrom::Remote(body);
+                    return Ok((head, Some(Arrived { range, from })));
                 }
                 // It is empty, or ends before.
                 Err(error) if error.kind() == RemoteErrorKind::RangeNotSatisfiable => {}
@@ -286,7 +352,7 @@ pub(crate) fn body_lost() -> Error {
 }
 
 /// Whole units that hold the first of the bytes wanted; none where the size has to be known first.
-fn first_range(wanted: Wanted, block: u64) -> Option<Range<u64>> {
+pub(crate) fn first_range(wanted: Wanted, block: u64) -> Option<Range<u64>> {
     let unit = UNIT as u64;
     let (start, end) = match wanted {
         Wanted::Whole => (0, block),

@@ -1,6 +1,7 @@
 //! Objects by their key in the bucket: there the bucket is the truth, and what is here is a cache.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use objstore_client::options::{Conditions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
 use objstore_client::types::{
@@ -8,10 +9,13 @@ use objstore_client::types::{
 };
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::fetch::{Found, Look, Target};
+use tokio::sync::MutexGuard;
+
+use super::fetch::{Arrived, Found, Look, Target, Turn};
 use super::get::Object;
 use crate::bodies::{Outcome, ReceivedBody, Receiver};
 use crate::cache::Hot;
+use crate::cluster::FromOwner;
 use crate::env;
 use crate::journal::{Change, Entry, Live, Presence, Record};
 use crate::node::{Inner, Node};
@@ -119,8 +123,8 @@ impl Node {
         };
         let opened = inner.open_version(Arc::new(version)).await?;
         let sent = inner.send(&key, &opened, &attributes, condition, &Retry::DEMAND).await;
-        // Whatever became of it: what was here may not be current any more.
-        inner.seen.forget(id);
+        // Whatever became of it: what is here and on other nodes may not be current any more.
+        inner.key_changed(id).await;
         let etag = sent.map_err(|error| match error {
             // It may be what this very put left there when its first answer was lost.
             NotStored::There(error) if error.may_be_made() => {
@@ -164,7 +168,7 @@ impl Node {
         let condition = inner.condition(&key, &options.conditions).await?;
         let call = || inner.remote.delete(&key, condition.clone());
         let deleted = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
-        inner.seen.forget(id);
+        inner.key_changed(id).await;
         deleted.map_err(remote_error)?;
         if let Some(old) = inner.lookup(id, false).await? {
             inner.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;
@@ -221,6 +225,16 @@ impl Inner {
     }
 
     pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found<'_>, Error> {
+        self.find_key_by(key, look, Turn::Owners).await
+    }
+
+    /// The same, and whose turn it is to ask the remote.
+    pub(crate) async fn find_key_by(
+        &self,
+        key: &Arc<str>,
+        look: Look,
+        whose: Turn,
+    ) -> Result<Found<'_>, Error> {
         let (id, clock) = (self.key_id(key), self.env.clock.as_ref());
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
@@ -239,25 +253,39 @@ impl Inner {
             self.seen.stay(id, asked);
             return Ok(Found::here(Arc::clone(hot)));
         }
-        let answer = match &here {
-            // What is here is most likely current, so that its bytes need not come again.
-            Some(_) => {
-                let retry = if look.no_cache { Retry::DEMAND } else { Retry::REVALIDATE };
-                self.ask(key, Look { bytes: None, ..look }, &retry).await
-            }
-            None => self.ask(key, look, &Retry::DEMAND).await,
+        // What is here is most likely current, so that its bytes need not come again.
+        let bytes = look.bytes.filter(|_| here.is_none());
+        // Another node may not know yet of what was changed just now.
+        let ask_owner =
+            whose == Turn::Owners && !look.no_cache && !self.seen.is_changed_lately(id, asked);
+        let from_owner = match ask_owner {
+            true => self.ask_owner(id, Some(key), Look { bytes, ..look }).await,
+            false => Ok(None),
         };
+        match from_owner {
+            Ok(None) => {}
+            Ok(Some(FromOwner { record, age, arrived })) => {
+                let since = asked.checked_sub(age).unwrap_or(asked);
+                return self.take_on_key(key, record, here, arrived, since, turn).await;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.key_absent(id, asked, here.as_deref()).await?;
+                return Err(not_found());
+            }
+            Err(error) => return Err(error),
+        }
+        let retry = match (&here, look.no_cache) {
+            (Some(_), false) => Retry::REVALIDATE,
+            _ => Retry::DEMAND,
+        };
+        let answer = self.ask(key, Look { bytes, ..look }, &retry).await;
         let (head, arrived) = match (answer, here.clone()) {
             (Ok(answer), _) => {
                 self.seen.was_silent(None);
                 answer
             }
             (Err(error), _) if error.kind() == RemoteErrorKind::NotFound => {
-                self.seen.was_absent(id, asked);
-                if let Some(old) = here {
-                    let stamp = old.entry.record.stamp;
-                    self.commit(Change::Uncache { id, stamp }).await?;
-                }
+                self.key_absent(id, asked, here.as_deref()).await?;
                 return Err(not_found());
             }
             // Better than nothing, and better than to keep everyone waiting.
@@ -269,14 +297,46 @@ impl Inner {
             }
             (Err(error), _) => return Err(remote_error(error)),
         };
-        if let Some(hot) = here.filter(|hot| etag(hot) == Some(head.etag.as_str())) {
-            self.seen.is_current_at(id, asked);
+        let record = self.record_of_key(id, key, head);
+        self.take_on_key(key, record, here, arrived, asked, turn).await
+    }
+
+    /// The remote has nothing under a key.
+    async fn key_absent(
+        &self,
+        id: ObjectId,
+        asked: Instant,
+        here: Option<&Hot>,
+    ) -> Result<(), Error> {
+        self.seen.was_absent(id, asked);
+        if let Some(old) = here {
+            let stamp = old.entry.record.stamp;
+            self.commit(Change::Uncache { id, stamp }).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the remote had under a key at a moment, unless it is what is here.
+    async fn take_on_key<'a>(
+        &'a self,
+        key: &Arc<str>,
+        mut record: Record,
+        here: Option<Arc<Hot>>,
+        arrived: Option<Arrived>,
+        since: Instant,
+        turn: Option<MutexGuard<'a, ()>>,
+    ) -> Result<Found<'a>, Error> {
+        let id = record.id;
+        let tag = record.live.as_ref().and_then(|live| live.remote_etag.clone());
+        if let Some(hot) = here.filter(|hot| etag(hot) == tag.as_deref()) {
+            self.seen.is_current_at(id, since);
             return Ok(Found::here(hot));
         }
-        let record = self.record_of_key(id, key, head);
+        // Each node has stamps of its own for the bucket's keys.
+        record.stamp = self.stamps.next();
         let stamp = record.stamp;
         self.commit(Change::Cache { key: Arc::clone(key), record }).await?;
-        self.seen.is_current_at(id, asked);
+        self.seen.is_current_at(id, since);
         let hot = self.lookup(id, false).await?.ok_or_else(not_found)?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
         Ok(Found { hot, arrived, turn })

@@ -82,6 +82,7 @@ impl Node {
                 Some(uploaded.map_err(NotStored::into_error)?)
             }
         };
-        inner.commit(Change::Raise { id, stamp, level, remote_etag }).await?.made()
+        let meta = inner.commit(Change::Raise { id, stamp, level, remote_etag }).await?.made()?;
+        inner.replicated(meta, None).await
     }
 }

@@ -81,6 +81,13 @@ impl Inner {
                     self.upload_failed(id, queued, error.into()).await;
                 }
             }
+            Err(NotStored::Overtaken(later)) => {
+                let over = Change::Waiting { id, stamp, upload: None };
+                if self.learn(*later).await.is_err() || self.commit(over).await.is_err() {
+                    let error = Error::new(ErrorKind::Unavailable, "the journal cannot be written");
+                    self.upload_failed(id, queued, error.into()).await;
+                }
+            }
             Err(error) => self.upload_failed(id, queued, error).await,
         }
     }
@@ -109,6 +116,8 @@ impl Inner {
 
     async fn upload_failed(&self, id: ObjectId, mut queued: QueuedUpload, error: NotStored) {
         let error = match error {
+            // Told apart before.
+            NotStored::Overtaken(_) => return self.uploads.over(id, queued.stamp),
             NotStored::There(error) => error,
             NotStored::Here(error) => crate::remote::RemoteError::new(
                 match error.kind() {
