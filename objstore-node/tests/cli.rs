@@ -826,7 +826,7 @@ fn a_key_file_that_changes_is_read_again() {
     let line = node.log_until("private API for operators: ");
     let (_, url) = line.split_once("operators: ").unwrap();
     let nodes = Command::new("curl").args(["-fsS", url]).output().unwrap();
-    assert_eq!((out(&nodes).as_str(), nodes.status.code()), ("[]\n", Some(0)), "{nodes:?}");
+    assert!(out(&nodes).contains("\"state\":\"alive\""), "{nodes:?}");
 
     std::fs::write(&file, format!("{}{}", keys[1], keys[0])).unwrap();
     let line = node.log_until("other cluster keys are in force");
