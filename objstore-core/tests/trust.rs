@@ -412,7 +412,8 @@ async fn one_node_cannot_take_all() {
         held.push(wire);
     }
     assert_eq!(busy, Some(503));
-    assert!(held.len() > 8, "{}", held.len());
+    // Eight frames are taken; 64 requests without bodies would be.
+    assert!((9..40).contains(&held.len()), "{}", held.len());
     let mut wire = Wire::open(address(&a)).await;
     let message = |node| from_node("POST", "/private/v1/message", node).body(b"x");
     assert_eq!(wire.ask(&message(other)).await.status, 200, "another is served");
