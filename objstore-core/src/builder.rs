@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
-use crate::cluster::{Cluster, Exchange, Locator, TcpNetwork, Trust};
+use crate::cluster::{Cluster, Exchange, Locator, News, TcpNetwork, Trust};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
@@ -198,6 +198,11 @@ fn open(
     if cleaned > 0 {
         tracing::info!(files = cleaned, "cleaned up uploads that a crash had interrupted");
     }
+    let horizon = journal::Horizon::load(store.as_ref()).map_err(damaged)?;
+    let todo = Arc::new(journal::Todo::load(store.as_ref()).map_err(damaged)?);
+    let news = Arc::new(News::default());
+    let has_part = settings.cluster.private_addr.is_some();
+    let digest = Arc::new(journal::Digest::new(&settings.cluster.tag, has_part));
     let intents = Intents::load(store.as_ref()).map_err(damaged)?;
     let uploads = Arc::new(Uploads::new(settings.uploads.clone(), intents, env.clock.monotonic()));
 
@@ -219,6 +224,7 @@ fn open(
     let stamps =
         Arc::new(StampSource::new(Arc::clone(&env.clock), node_id, boot, counters.highest_time));
     let shared = Arc::<journal::WriterShared>::default();
+    shared.show_horizon(horizon);
     let live_inline = Arc::new(AtomicU64::new(counters.inline_bytes));
 
     let buffers = Arc::<Buffers>::default();
@@ -248,6 +254,10 @@ fn open(
         mark,
         reserve: reserve.clone(),
         uploads: Arc::clone(&uploads),
+        digest: Arc::clone(&digest),
+        news: Arc::clone(&news),
+        todo: Arc::clone(&todo),
+        horizon,
         broken: None,
     };
     let rooms = Rooms {
@@ -269,7 +279,7 @@ fn open(
         .network
         .clone()
         .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
-    let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref());
+    let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref(), news);
     let cluster = cluster.map_err(damaged)?;
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
@@ -285,6 +295,8 @@ fn open(
         cluster,
         trust,
         exchange: Exchange::new(),
+        digest,
+        todo,
         phase: AtomicU8::default(),
         settings,
         env,

@@ -15,7 +15,9 @@ use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
 use crate::http::{PublicService, Server};
-use crate::journal::{Change, Committed, JournalStore, NodeId, StampSource, WriterShared};
+use crate::journal::{
+    Change, Committed, Digest, JournalStore, NodeId, StampSource, Todo, WriterShared,
+};
 use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{Reach, RemoteStore, Uploads};
 use crate::settings::Settings;
@@ -59,6 +61,10 @@ pub(crate) struct Inner {
     pub(crate) cluster: Cluster,
     pub(crate) trust: Arc<Trust>,
     pub(crate) exchange: Exchange,
+    /// What journals are compared by.
+    pub(crate) digest: Arc<Digest>,
+    /// What is to be done about bodies of versions that came from other nodes.
+    pub(crate) todo: Arc<Todo>,
     pub(crate) phase: AtomicU8,
     pub(crate) crew: Crew,
     /// Unlocked last.

@@ -126,12 +126,12 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
                 public_addr = %address, "listening");
         }
     }
-    announce_cluster(settings, node);
     if !address.ip().is_loopback() {
         warn!(
             "{address} is open to everyone who can reach it: there are no tokens in this release"
         );
     }
+    announce_cluster(settings, node);
 }
 
 /// Says where other nodes find this one, and where it looks for them.

@@ -3,11 +3,13 @@
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
 mod address;
+mod announce;
 mod authority;
 mod bodies;
 mod budget;
 mod counts;
 mod forget;
+mod frames;
 mod gossip;
 mod hello;
 mod join;
@@ -17,6 +19,7 @@ mod members;
 mod membership;
 mod messages;
 mod owner;
+mod parked;
 mod peers;
 mod skew;
 mod tcp;
@@ -35,6 +38,7 @@ use objstore_client::types::{PeerInfo, PeerState};
 use objstore_client::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
+pub(crate) use announce::{Changed, News};
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
@@ -71,6 +75,8 @@ pub(crate) struct Cluster {
     debug: Mutex<Option<SocketAddr>>,
     /// Where clients reach this node; empty until it serves.
     public_addr: Mutex<String>,
+    pub(crate) news: Arc<News>,
+    parked: parked::Parked,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -95,6 +101,7 @@ impl Cluster {
         boot: u32,
         settings: &ClusterSettings,
         store: &dyn JournalStore,
+        news: Arc<News>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             peers: Peers::new(network, me, boot, settings.tag.clone()),
@@ -112,6 +119,8 @@ impl Cluster {
             refused: watch::Sender::new(None),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
+            news,
+            parked: parked::Parked::default(),
         })
     }
 
@@ -341,5 +350,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    tokio::join!(gossip::run(&node), join::run(&node), hello::run(&node), trust::run(&node));
+    tokio::join!(
+        gossip::run(&node),
+        join::run(&node),
+        hello::run(&node),
+        trust::run(&node),
+        announce::run(&node),
+    );
 }

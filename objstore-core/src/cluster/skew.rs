@@ -13,8 +13,6 @@ const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 impl Inner {
     /// Whether a stamp is from so far ahead of both this node's clock and the others' that it must
     /// not be applied yet. `time` is a stamp's, in nanoseconds since the Unix epoch.
-    // Asked by what takes records of peers, which is being built beside this.
-    #[allow(dead_code)]
     pub(crate) fn is_beyond(&self, time: u64) -> bool {
         let own = self.env.clock.wall_nanos();
         let others = own.saturating_add_signed(self.clock_of_the_others().max(0));

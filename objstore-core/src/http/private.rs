@@ -101,6 +101,7 @@ async fn dispatch(
     };
     match (path, &head.method) {
         (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?).await,
+        (routes::ANNOUNCE, &Method::POST) => inner.answer_announce(caller, frame().await?).await,
         (routes::GOSSIP, &Method::POST) => inner.answer_gossip(caller, &frame().await?),
         (routes::FORGET, &Method::POST) => inner.answer_forget(frame().await?).await,
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
@@ -179,8 +180,8 @@ fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
     }
     let said = node(headers::NODE);
     let known = head.extensions.get::<Sender>().map(|sender| sender.0);
-    let boot = field(headers::BOOT).and_then(|text| text.parse().ok());
-    let (Some(node), Some(boot)) = (said, boot) else {
+    let boot = field(headers::BOOT).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(node) = said else {
         return refuse("a node says who it is with each request".to_owned());
     };
     if known.is_some_and(|known| known != node) {

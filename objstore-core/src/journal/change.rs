@@ -10,8 +10,10 @@ use objstore_client::{Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::intents::{Note, QueuedUpload};
+use super::past::Horizon;
 use super::record::Record;
 use super::stamp::Stamp;
+use super::todo::Chore;
 use crate::bodies::FileBody;
 use crate::cache::Hot;
 use crate::remote::Staged;
@@ -71,6 +73,21 @@ pub(crate) enum Change {
     },
     /// Keeps notes.
     Note(Vec<Note>),
+    /// Takes on what other nodes know; each record was checked when it came. A record of a version
+    /// that wins here has its body elsewhere.
+    Merge(Vec<Record>),
+    /// Forgets these versions, bodies included, without a tombstone: the cluster has forgotten
+    /// their deletes.
+    Drop(Vec<(ObjectId, Stamp)>),
+    /// Moves the horizon to the later of this one and the one there is, and forgets some of the
+    /// tombstones before it.
+    Collect(Horizon),
+    /// This chore was done for this version. Nothing if it is to be done for another by now.
+    Done {
+        chore: Chore,
+        id: ObjectId,
+        stamp: Stamp,
+    },
 }
 
 /// A new version, with what it takes to commit it.
@@ -107,6 +124,10 @@ pub(crate) enum Committed {
     Superseded(Arc<ObjectMeta>),
     /// The notes are durable.
     Noted,
+    /// So many records changed something, and are durable.
+    Merged(usize),
+    /// The tombstones are forgotten; there are more.
+    Collected { more: bool },
     /// The object has a higher level than the new version, which must first do what that level
     /// asks for. Nothing was changed.
     Higher(Level, Box<Put>),

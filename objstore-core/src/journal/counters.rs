@@ -32,6 +32,11 @@ impl Counters {
         self.highest_time = self.highest_time.max(new.record.stamp.time);
     }
 
+    /// Counts that there is nothing any more in place of an entry.
+    pub(crate) fn remove(&mut self, old: &Entry) {
+        self.count(old, u64::wrapping_sub);
+    }
+
     fn count(&mut self, entry: &Entry, apply: fn(u64, u64) -> u64) {
         match entry.live() {
             None => self.tombstones = apply(self.tombstones, 1),

@@ -1,7 +1,7 @@
 //! How records lie in the journal. Described in `docs/formats.md`; fixtures in `tests/formats.rs`.
 
 use bytes::Bytes;
-use objstore_client::types::ObjectId;
+use objstore_client::types::{Level, ObjectId, UserMeta};
 
 use super::record::{Entry, Presence, Record};
 use super::stamp::Stamp;
@@ -11,6 +11,10 @@ use super::store::{JournalStore, Space, StoreError};
 const VERSION: u8 = 1;
 /// The key of the counters in [`super::Space::Meta`].
 pub(super) const COUNTERS_KEY: &[u8] = b"counters";
+/// Bounds of what other nodes say.
+const EXTRA_MAX: usize = 16 * 1024;
+const FIELD_MAX: usize = 1024;
+const SIZE_MAX: u64 = 1 << 50;
 const GARBAGE: &[u8] = b"garbage/";
 
 /// The key of an object's record.
@@ -71,6 +75,40 @@ pub(crate) fn load_entry(
 /// A record alone, as body files carry it.
 pub(crate) fn encode_record(record: &Record) -> Bytes {
     encode(record)
+}
+
+/// A record as another node sent it, if these are its bytes to the last bit and it is one that a put
+/// or delete could have made. What a newer program keeps besides is passed on.
+pub(crate) fn decode_foreign(bytes: &[u8]) -> Result<Record, StoreError> {
+    let record: Record = decode(bytes)?;
+    let refused = |why: &str| Err(StoreError::Damaged(why.to_owned()));
+    if record.id.is_derived() {
+        return refused("a key of the bucket is no matter of other nodes");
+    }
+    if record.in_remote != record.may_be_in_remote() || record.extra.len() > EXTRA_MAX {
+        return refused("a record contradicts itself");
+    }
+    if let Some(live) = &record.live {
+        let meta_max = match live.level {
+            Level::Local => UserMeta::MAX_LOCAL_LEN,
+            _ => UserMeta::MAX_REMOTE_LEN,
+        };
+        let too_many = live.user_meta.iter().count() > UserMeta::MAX_PAIRS;
+        let fields = [&live.content_type, &live.content_encoding, &live.remote_etag];
+        let is_field =
+            |text: &String| text.len() <= FIELD_MAX && !text.chars().any(char::is_control);
+        if live.user_meta.byte_len() > meta_max || too_many {
+            return refused("a record has more user metadata than a put may give");
+        }
+        if live.size > SIZE_MAX || !fields.into_iter().flatten().all(is_field) {
+            return refused("a record has what no header may carry");
+        }
+    }
+    // There is more than one way to write a number.
+    if encode_record(&record) != bytes {
+        return refused("a record is written in an unusual way");
+    }
+    Ok(record)
 }
 
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {

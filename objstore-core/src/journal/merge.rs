@@ -4,19 +4,25 @@ use super::record::Record;
 impl Record {
     /// What two nodes that know these records of one object agree on, whichever comes first and
     /// however often: the highest stamp wins; within one version the level is the maximum and the
-    /// remote's ETag, once set, stays.
+    /// remote's ETag, once set, stays. What may be in the remote may be there whoever wins.
     ///
-    /// Commutative, associative and idempotent.
+    /// Commutative, associative and idempotent, for records that know of their own level that the
+    /// remote may have them.
     pub(crate) fn merge(self, other: Self) -> Self {
         debug_assert_eq!(self.id, other.id);
-        match self.stamp.cmp(&other.stamp) {
+        let in_remote = self.may_be_in_remote() || other.may_be_in_remote();
+        let mut winner = match self.stamp.cmp(&other.stamp) {
             std::cmp::Ordering::Greater => self,
             std::cmp::Ordering::Less => other,
             std::cmp::Ordering::Equal => Self::merge_version(self, other),
-        }
+        };
+        winner.in_remote = in_remote;
+        winner
     }
 
-    fn merge_version(a: Self, b: Self) -> Self {
+    fn merge_version(mut a: Self, mut b: Self) -> Self {
+        a.in_remote = a.may_be_in_remote() || b.may_be_in_remote();
+        b.in_remote = a.in_remote;
         let (Some(la), Some(lb)) = (&a.live, &b.live) else {
             // One stamp names one version; should a tombstone ever share it, it wins.
             return if a.live.is_none() { pick(a, b) } else { b };
@@ -65,12 +71,14 @@ mod tests {
                 })
             },
         );
-        (0u64..3, 0u128..2, 0u32..2, proptest::option::of(live)).prop_map(
-            |(time, node, boot, live)| Record {
-                id: ObjectId::from_parts(1_500_000_000_000, 1).unwrap(),
-                stamp: Stamp { time, node, boot },
-                modified: time,
-                live,
+        let rest = (proptest::bool::weighted(0.3), proptest::collection::vec(0u8..2, 0..2));
+        (0u64..3, 0u128..2, 0u32..2, proptest::option::of(live), rest).prop_map(
+            |(time, node, boot, live, (in_remote, extra))| {
+                let id = ObjectId::from_parts(1_500_000_000_000, 1).unwrap();
+                let mut record = Record::new(id, Stamp { time, node, boot }, time, live);
+                record.in_remote |= in_remote;
+                record.extra = extra;
+                record
             },
         )
     }

@@ -2,6 +2,7 @@
 
 mod change;
 mod counters;
+mod digest;
 mod fjall_store;
 mod format;
 mod identity;
@@ -10,10 +11,13 @@ mod manifest;
 mod mark;
 mod memory_store;
 mod merge;
+mod merging;
+mod past;
 mod record;
 mod sealed_log;
 mod stamp;
 mod store;
+mod todo;
 mod writer;
 
 pub use memory_store::MemoryJournal;
@@ -21,16 +25,19 @@ pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
 pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
+pub(crate) use digest::{DEPTH, Digest, FANOUT, LEAVES};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode, decode_entry, decode_record, encode, encode_record, garbage_prefix,
-    garbage_version, load_entry,
+    body_key, decode, decode_entry, decode_foreign, decode_record, encode, encode_record,
+    garbage_prefix, garbage_version, load_entry,
 };
 pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{BegunUpload, Intents, Note, QueuedUpload, each, load_pending};
 pub(crate) use mark::{LogCopy, Mark};
+pub(crate) use past::{Agreed, Horizon, gone_for_good, load_gone};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};
+pub(crate) use todo::{Chore, Todo};
 pub(crate) use writer::{Shared as WriterShared, Writer, is_current};
 
 /// The journal store that a node uses on a disk, by itself: a fjall database at `path`. Blocks.

@@ -13,8 +13,14 @@ pub(crate) struct Record {
     pub(crate) stamp: Stamp,
     /// Nanoseconds since the Unix epoch, as the user is told.
     pub(crate) modified: u64,
+    /// The remote may have the object, in this version or another: true from the first version of
+    /// level 1 on, for good. What a tombstone has to keep from coming back.
+    pub(crate) in_remote: bool,
     /// None: a tombstone.
     pub(crate) live: Option<Box<Live>>,
+    /// What a later version of this program keeps besides: passed on as it came, so that nodes of
+    /// both versions have the same bytes.
+    pub(crate) extra: Vec<u8>,
 }
 
 /// What a version that is not a tombstone has besides.
@@ -103,6 +109,22 @@ impl Live {
 }
 
 impl Record {
+    pub(crate) fn new(id: ObjectId, stamp: Stamp, modified: u64, live: Option<Box<Live>>) -> Self {
+        let mut record = Self { id, stamp, modified, in_remote: false, live, extra: Vec::new() };
+        record.in_remote = record.may_be_in_remote();
+        record
+    }
+
+    /// Whether the remote may have the object.
+    pub(crate) fn may_be_in_remote(&self) -> bool {
+        self.in_remote || self.level() > Level::Local
+    }
+
+    /// How far the body has to be kept; a tombstone has none.
+    pub(crate) fn level(&self) -> Level {
+        self.live.as_ref().map_or(Level::Local, |live| live.level)
+    }
+
     fn to_meta(&self) -> ObjectMeta {
         let mut meta = ObjectMeta::new(self.id, self.modified);
         match &self.live {

@@ -83,9 +83,20 @@ impl StampSource {
         Self { clock, last: AtomicU64::new(highest_seen), node, boot }
     }
 
+    /// The node that mints them.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// From now on stamps are above this time.
     pub(crate) fn saw(&self, time: u64) {
         self.last.fetch_max(time, Ordering::AcqRel);
+    }
+
+    /// The time of the last stamp, or the clock's where that is later: stamps to come are above it.
+    pub(crate) fn now(&self) -> u64 {
+        let wall = self.clock.wall_nanos();
+        self.last.fetch_max(wall, Ordering::AcqRel).max(wall)
     }
 
     pub(crate) fn next(&self) -> Stamp {

@@ -1,7 +1,7 @@
 //! The one thread that changes the journal: it judges every change against the version that is
 //! current, makes many durable with one sync, then answers all who wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,18 +15,22 @@ use tokio::sync::oneshot;
 
 use super::change::{Answer, Change, Committed, HeldBody, NewBody, Put, Queue, Request};
 use super::counters::Counters;
+use super::digest::Digest;
 use super::format::{
-    COUNTERS_KEY, body_key, decode, encode, encode_entry, encode_key_entry, entry_key, garbage_key,
-    load_entry,
+    COUNTERS_KEY, body_key, decode, encode, encode_entry, encode_key_entry, encode_record,
+    entry_key, garbage_key, load_entry,
 };
 use super::intents::{Note, PendingVersion, QueuedUpload, load_pending, load_queued, pending_key};
 use super::mark::Mark;
+use super::past::{Horizon, load_gone};
 use super::record::{Entry, Presence, Record};
 use super::stamp::StampSource;
 use super::store::{Batch, JournalStore, Space, StoreError};
+use super::todo::{Chore, Todo};
 use super::{Stamp, decode_entry};
 use crate::bodies::{FileBody, FileStore, Outcome, seal_inline};
 use crate::cache::{Hot, Tier};
+use crate::cluster::{Changed, News};
 use crate::env::Clock;
 use crate::janitor::Janitor;
 use crate::remote::{Staged, Uploads};
@@ -55,6 +59,11 @@ pub(crate) struct Writer {
     /// Learns what waits for the remote in the order in which it became durable, whether or not
     /// the one who asked is still there.
     pub(crate) uploads: Arc<Uploads>,
+    pub(crate) digest: Arc<Digest>,
+    /// Learns what other nodes are to be told.
+    pub(crate) news: Arc<News>,
+    pub(crate) todo: Arc<Todo>,
+    pub(crate) horizon: Horizon,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -63,6 +72,7 @@ pub(crate) struct Writer {
 pub(crate) struct Shared {
     pub(crate) broken: AtomicBool,
     counters: std::sync::Mutex<Counters>,
+    horizon: std::sync::Mutex<Horizon>,
 }
 
 impl Shared {
@@ -72,6 +82,15 @@ impl Shared {
 }
 
 impl Shared {
+    /// Where the deletes begin that are remembered.
+    pub(crate) fn horizon(&self) -> Horizon {
+        *self.horizon.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn show_horizon(&self, horizon: Horizon) {
+        *self.horizon.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = horizon;
+    }
+
     /// Something to hold while the writer runs: if it panics, the node no longer says it is ready.
     pub(crate) fn broken_on_panic(self: &Arc<Self>) -> impl Drop + use<> {
         struct Said(Arc<Shared>);
@@ -101,13 +120,17 @@ struct Passed {
 }
 
 /// A change that passed: what its caller will be told, and what is held for it until then.
-struct Judged {
+pub(super) struct Judged {
     outcome: Answer,
     file: Option<FileBody>,
     reservation: Option<Reservation>,
 }
 
 impl Judged {
+    pub(super) fn done(outcome: Committed) -> Self {
+        Self { outcome: Ok(outcome), file: None, reservation: None }
+    }
+
     fn made(meta: Arc<ObjectMeta>) -> Self {
         Self { outcome: Ok(Committed::Made(meta)), file: None, reservation: None }
     }
@@ -115,7 +138,7 @@ impl Judged {
 
 /// Why a change is not part of the batch.
 #[allow(clippy::large_enum_variant)] // it goes straight to the one who waits
-enum Stop {
+pub(super) enum Stop {
     /// Nothing needs to be made durable for this.
     At(Committed),
     Failed(Error),
@@ -152,27 +175,38 @@ fn came_between() -> Error {
 
 /// Changes that will be made durable with one sync.
 #[derive(Default)]
-struct Group {
-    batch: Batch,
+pub(super) struct Group {
+    pub(super) batch: Batch,
     passed: Vec<Passed>,
     /// The newest version of each object in the batch; none when it is forgotten.
-    newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
+    pub(super) newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
     /// Files that the batch makes garbage.
     garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
     bytes: usize,
     /// What begins to wait for the remote with the batch, or no longer does.
     waiting: Vec<(ObjectId, Option<QueuedUpload>)>,
+    /// Objects that were changed here, and not by what another node said.
+    pub(super) news: Vec<ObjectId>,
+    /// What is to be done about bodies once the batch is durable, and what need not be any more.
+    pub(super) todo: Vec<(Chore, ObjectId, Stamp)>,
+    pub(super) done: Vec<(Chore, ObjectId, Stamp)>,
+    pub(super) horizon: Option<Horizon>,
 }
 
 impl Group {
+    pub(super) fn todo(&mut self, chore: Chore, id: ObjectId, stamp: Stamp) {
+        self.note(chore.note(id, stamp));
+        self.todo.push((chore, id, stamp));
+    }
+
     /// An object's version waits for the remote from now on, or none does.
-    fn wait(&mut self, id: ObjectId, upload: Option<QueuedUpload>) {
+    pub(super) fn wait(&mut self, id: ObjectId, upload: Option<QueuedUpload>) {
         self.note(upload.as_ref().map_or_else(|| QueuedUpload::over(id), |u| u.note(id)));
         self.waiting.push((id, upload));
     }
 
-    fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         match note.value {
             Some(value) => self.batch.put(Space::Meta, note.key, value),
             None => self.batch.remove(Space::Meta, note.key),
@@ -249,6 +283,10 @@ impl Writer {
             Change::Waiting { id, stamp, upload } => self.waiting(id, stamp, upload, group),
             Change::Hold { id, stamp, body } => self.hold(id, stamp, body, group),
             Change::Note(notes) => Ok(note(notes, group)),
+            Change::Merge(records) => self.merge(records, group),
+            Change::Drop(versions) => self.drop_versions(versions, group),
+            Change::Collect(horizon) => self.collect(horizon, group),
+            Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
         });
         match judged {
             Ok(judged) => group.passed.push(Passed { answer, judged }),
@@ -265,6 +303,7 @@ impl Writer {
             let queued = self.queued(id, stamp, current.as_deref(), group)?;
             group.wait(id, Some(queued));
         }
+        group.news.push(entry.record.id);
         self.replace(current.as_deref(), Hot { entry, inline }, group);
         Ok(judged)
     }
@@ -295,7 +334,13 @@ impl Writer {
             return Err(Stop::At(Committed::Higher(higher, Box::new(put))));
         }
         let Put { mut record, body, conditions, reservation, write_back } = put;
-        let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= record.stamp);
+        record.in_remote = record.may_be_in_remote()
+            || current.as_ref().is_some_and(|hot| hot.entry.record.may_be_in_remote());
+        // Before the horizon a delete may have been forgotten that came after it.
+        let overtaken = match &current {
+            Some(hot) => hot.entry.record.stamp >= record.stamp,
+            None => record.stamp.time < self.horizon.collected,
+        };
         let (presence, inline, file) = match body {
             NewBody::Inline(bytes) => {
                 if overtaken {
@@ -314,6 +359,9 @@ impl Writer {
                 file.settle(Outcome::Abandoned);
                 if !conditions.is_empty() {
                     return Err(came_between().into());
+                }
+                if current.is_none() {
+                    return Err(unavailable(false).into());
                 }
                 let meta = Entry::new(record, Presence::Inline).meta;
                 return Err(Stop::At(Committed::Superseded(meta)));
@@ -350,6 +398,7 @@ impl Writer {
             return Ok(Judged { outcome, file: None, reservation: None });
         }
         let mut record = version.entry.record.clone();
+        record.in_remote = true;
         if let Some(live) = &mut record.live {
             live.remote_etag = Some(remote_etag);
             live.level = live.level.max(level(current.as_ref().map(|hot| &hot.entry.record)));
@@ -358,6 +407,7 @@ impl Writer {
         let meta = Arc::clone(&entry.meta);
         // What waited before this version waits no more.
         group.wait(id, None);
+        group.news.push(id);
         self.replace(current.as_deref(), Hot { entry, inline: version.inline.clone() }, group);
         Ok(Judged::made(meta))
     }
@@ -396,10 +446,15 @@ impl Writer {
                 return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
             }
         }
+        let gone = load_gone(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
+        if gone.is_some_and(|gone| gone >= record.stamp) {
+            return Err(Stop::Failed(crate::ops::not_found()));
+        }
         // Its node may have had a clock ahead of ours; what is put from now on is later.
         self.stamps.saw(record.stamp.time);
         let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
+        group.news.push(id);
         self.replace(current.as_deref(), Hot { entry, inline: None }, group);
         Ok(Judged::made(meta))
     }
@@ -541,9 +596,11 @@ impl Writer {
             group.wait(id, None);
         }
         let stamp = self.stamps.next();
-        let record = Record { id, stamp, modified: stamp.time, live: None };
+        let mut record = Record::new(id, stamp, stamp.time, None);
+        record.in_remote = current.entry.record.may_be_in_remote();
         let entry = Entry::new(record, Presence::Absent);
         let meta = Arc::clone(&entry.meta);
+        group.news.push(id);
         self.replace(Some(&current), Hot { entry, inline: None }, group);
         Ok(Judged::made(meta))
     }
@@ -576,12 +633,14 @@ impl Writer {
         let meta = Arc::clone(&entry.meta);
         let inline = current.inline.clone();
         self.counters.replace(Some(&current.entry), &entry);
+        group.news.push(id);
         self.write_entry(Hot { entry, inline }, group);
         Ok(Judged::made(meta))
     }
 
     /// Puts a new version in place of the current one, whose body becomes garbage.
-    fn replace(&mut self, current: Option<&Hot>, new: Hot, group: &mut Group) {
+    pub(super) fn replace(&mut self, current: Option<&Hot>, new: Hot, group: &mut Group) {
+        Self::place_tomb(current.map(|hot| &hot.entry), &new.entry, group);
         self.counters.replace(current.map(|hot| &hot.entry), &new.entry);
         self.write_entry(new, group);
         // Behind the record that no longer wants it: readers may see a batch half applied.
@@ -591,7 +650,7 @@ impl Writer {
     }
 
     /// Makes the body of a version garbage.
-    fn discard(&self, entry: &Entry, group: &mut Group) {
+    pub(super) fn discard(&self, entry: &Entry, group: &mut Group) {
         let (id, stamp) = (entry.record.id, entry.record.stamp);
         match entry.presence {
             Presence::Absent => {}
@@ -611,7 +670,7 @@ impl Writer {
         }
     }
 
-    fn write_entry(&mut self, hot: Hot, group: &mut Group) {
+    pub(super) fn write_entry(&mut self, hot: Hot, group: &mut Group) {
         let (id, entry) = (hot.entry.record.id, &hot.entry);
         let value = encode_entry(&entry.record, entry.presence);
         group.bytes += value.len();
@@ -622,7 +681,7 @@ impl Writer {
     }
 
     /// The version of an object that the next change meets.
-    fn current(&self, id: ObjectId, group: &Group) -> Result<Option<Arc<Hot>>, Error> {
+    pub(super) fn current(&self, id: ObjectId, group: &Group) -> Result<Option<Arc<Hot>>, Error> {
         if let Some(hot) = group.newest.get(&id) {
             return Ok(hot.clone());
         }
@@ -655,6 +714,7 @@ impl Writer {
                 mark.write(self.counters.batches);
             }
         }
+        let told = self.count_in(&group);
         for (id, hot) in group.newest {
             // A level raised without the body at hand: the next reader brings both.
             let whole =
@@ -670,6 +730,15 @@ impl Writer {
                 None => self.uploads.forget(id),
             }
         }
+        for (chore, id, stamp) in group.todo {
+            self.todo.add(chore, id, stamp);
+        }
+        for (chore, id, stamp) in group.done {
+            self.todo.done(chore, id, stamp);
+        }
+        if let Some(horizon) = group.horizon {
+            self.shared.show_horizon(horizon);
+        }
         self.show_counters();
         self.janitor.inline_died(group.dead_inline);
         for (id, stamp, physical) in group.garbage {
@@ -683,6 +752,28 @@ impl Writer {
             drop(judged.reservation);
             let _ = answer.send(judged.outcome);
         }
+        self.news.tell(told);
+    }
+
+    /// Counts what is durable now in the digest, and returns what other nodes are to be told.
+    fn count_in(&self, group: &Group) -> Vec<Changed> {
+        let (counts, tells) = (self.digest.is_wanted(), self.news.is_wanted());
+        if !counts && !tells {
+            return Vec::new();
+        }
+        let stored = |hot: &Option<Arc<Hot>>| hot.as_ref().map(|h| encode_record(&h.entry.record));
+        let newest = group.newest.iter().filter(|(id, _)| !id.is_derived());
+        let changes: Vec<_> = newest.map(|(id, hot)| (*id, stored(hot))).collect();
+        self.digest.changed(&changes);
+        if !tells {
+            return Vec::new();
+        }
+        let news: BTreeSet<_> = group.news.iter().collect();
+        let changed = |(id, record): (ObjectId, Option<Bytes>)| {
+            let stamp = group.newest.get(&id)?.as_ref()?.entry.record.stamp;
+            Some(Changed { record: record?, is_ours: stamp.node == self.stamps.node().0 })
+        };
+        changes.into_iter().filter(|(id, _)| news.contains(id)).filter_map(changed).collect()
     }
 
     /// The journal failed in the background, and took nothing of the batch: once it is open again
@@ -712,6 +803,7 @@ impl Writer {
             }
         }
         let unknown = group.newest.keys().copied().collect();
+        self.digest.lost();
         self.shared.broken.store(true, Ordering::Release);
         self.broken = Some(Broken { full, tried: self.clock.monotonic(), unknown });
         for Passed { answer, mut judged } in group.passed {
@@ -743,6 +835,7 @@ impl Writer {
                     self.tier.forget(id);
                 }
                 self.tier.clear();
+                self.digest.lost();
                 self.shared.broken.store(false, Ordering::Release);
                 self.show_counters();
             }
@@ -762,6 +855,9 @@ impl Writer {
             mark.check(counters.batches)?;
         }
         self.counters = counters;
+        self.horizon = Horizon::load(self.store.as_ref())?;
+        self.shared.show_horizon(self.horizon);
+        self.todo.reload(self.store.as_ref())?;
         // The failed batch may have been durable, and taken notes with it that were not.
         crate::builder::sweep(self.store.as_ref(), &self.janitor)?;
         let store = Arc::clone(&self.store);

@@ -100,7 +100,7 @@ impl Node {
             user_meta: options.user_meta,
             remote_etag: None,
         };
-        let mut record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
+        let mut record = Record::new(id, stamp, stamp.time, Some(Box::new(live)));
         let (version, file) = match received.body {
             ReceivedBody::Inline(bytes) => {
                 let entry = Entry::new(record.clone(), Presence::Inline);
@@ -294,7 +294,7 @@ impl Inner {
             remote_etag: Some(head.etag),
         };
         let stamp = self.stamps.next();
-        Record { id, stamp, modified: head.modified, live: Some(Box::new(live)) }
+        Record::new(id, stamp, head.modified, Some(Box::new(live)))
     }
 
     /// What the bucket has to be asked for so that conditions hold.

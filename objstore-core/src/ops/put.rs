@@ -113,7 +113,7 @@ impl Inner {
             user_meta: options.user_meta,
             remote_etag: None,
         };
-        let record = Record { id, stamp, modified: stamp.time, live: Some(Box::new(live)) };
+        let record = Record::new(id, stamp, stamp.time, Some(Box::new(live)));
         let body = match body {
             ReceivedBody::Inline(bytes) => NewBody::Inline(bytes),
             ReceivedBody::File(file) => {

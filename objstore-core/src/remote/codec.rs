@@ -168,7 +168,9 @@ pub(crate) fn from_head(id: ObjectId, head: &RemoteHead) -> Result<Record, Error
         user_meta,
         remote_etag: Some(head.etag.clone()),
     };
-    Ok(Record { id, stamp: stamp.unwrap_or(LOWEST), modified, live: Some(Box::new(live)) })
+    let mut record = Record::new(id, stamp.unwrap_or(LOWEST), modified, Some(Box::new(live)));
+    record.in_remote = true;
+    Ok(record)
 }
 
 /// The entries for single names that can be had, and whether they say all there is to say.
@@ -260,7 +262,7 @@ mod tests {
             remote_etag: None,
         };
         let stamp = Stamp { time: 0x1234, node: u128::MAX - 7, boot: 5 };
-        Record { id: id(), stamp, modified: 1_795_341_402_017_790_936, live: Some(Box::new(live)) }
+        Record::new(id(), stamp, 1_795_341_402_017_790_936, Some(Box::new(live)))
     }
 
     fn head(attributes: RemoteAttributes) -> RemoteHead {

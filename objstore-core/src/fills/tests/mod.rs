@@ -106,7 +106,7 @@ impl Stage {
             key: "key".to_owned(),
             etag: Some("one".to_owned()),
             size: live.size,
-            record: Record { id, stamp, modified: 7, live: Some(Box::new(live)) },
+            record: Record::new(id, stamp, 7, Some(Box::new(live))),
             digest: Some(digest),
             keep: false,
         }

@@ -1,0 +1,220 @@
+//! How the writer takes on what other nodes know, and forgets what all of them may forget.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use objstore_client::types::{Level, ObjectId};
+
+use super::change::Committed;
+use super::format::entry_key;
+use super::past::{Horizon, gone_key, load_gone, old_tombs, tomb_key};
+use super::record::{Entry, Presence, Record};
+use super::stamp::Stamp;
+use super::store::Space;
+use super::todo::Chore;
+use super::writer::{Group, Judged, Stop, Writer};
+use crate::cache::Hot;
+
+/// Tombstones collected with one batch.
+const COLLECTED_TOGETHER: usize = 1000;
+
+impl Writer {
+    /// Takes on records of other nodes. None of them is announced again.
+    pub(super) fn merge(
+        &mut self,
+        records: Vec<Record>,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let mut changed = 0;
+        for record in records {
+            self.stamps.saw(record.stamp.time);
+            changed += usize::from(self.merge_one(record, group)?);
+        }
+        match changed {
+            0 => Err(Stop::At(Committed::Merged(0))),
+            changed => Ok(Judged::done(Committed::Merged(changed))),
+        }
+    }
+
+    /// Whether it changed anything.
+    fn merge_one(&mut self, record: Record, group: &mut Group) -> Result<bool, Stop> {
+        let (id, stamp) = (record.id, record.stamp);
+        let current = self.current(id, group)?;
+        let is_past = stamp.time < self.horizon.collected;
+        let Some(known) = current else {
+            // Everybody knew of this delete, and has forgotten it.
+            if record.live.is_none() && is_past {
+                return Ok(false);
+            }
+            if record.may_be_in_remote() && record.live.is_some() {
+                let gone = load_gone(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
+                match gone {
+                    Some(gone) if gone >= stamp => return Ok(false),
+                    Some(_) => group.batch.remove(Space::Meta, gone_key(id)),
+                    None => {}
+                }
+            }
+            self.take_on(None, record, group);
+            return Ok(true);
+        };
+        if is_past && record.live.is_none() && stamp > known.entry.record.stamp {
+            // A delete that this node missed and the others have forgotten by now.
+            self.remove(&known, record.may_be_in_remote().then_some(stamp), group);
+            return Ok(true);
+        }
+        let is_older = stamp < known.entry.record.stamp;
+        let merged = known.entry.record.clone().merge(record);
+        if merged.live.is_none() && is_older && merged.stamp.time < self.horizon.collected {
+            // Others have forgotten this delete, and some node has not heard of it: it is made
+            // once more.
+            let mut again = merged;
+            again.stamp = self.stamps.next();
+            again.modified = again.stamp.time;
+            group.news.push(id);
+            self.take_on(Some(&known), again, group);
+            return Ok(true);
+        }
+        if merged == known.entry.record {
+            return Ok(false);
+        }
+        if merged.stamp == known.entry.record.stamp {
+            self.take_on_rest(&known, merged, group);
+        } else {
+            self.take_on(Some(&known), merged, group);
+        }
+        Ok(true)
+    }
+
+    /// Puts a version of another node in place of the one known here.
+    fn take_on(&mut self, known: Option<&Hot>, record: Record, group: &mut Group) {
+        let (id, stamp) = (record.id, record.stamp);
+        let lost = known.filter(|hot| hot.entry.record.level() > Level::Local);
+        if let Some(lost) = lost {
+            let waited = lost.entry.live().is_some_and(|live| live.remote_etag.is_none());
+            if waited {
+                group.wait(id, None);
+            }
+            if waited || lost.entry.record.stamp.node == self.stamps.node().0 {
+                group.todo(Chore::Verify, id, stamp);
+            }
+        }
+        if record.level() == Level::Full {
+            group.todo(Chore::Want, id, stamp);
+        }
+        // Its body is elsewhere; what may come to be here of it is a copy.
+        let presence = if record.live.is_some() { Presence::Cached } else { Presence::Absent };
+        let entry = Entry::new(record, presence);
+        self.replace(known, Hot { entry, inline: None }, group);
+    }
+
+    /// Another node knows more about this very version: a higher level, the remote's tag.
+    fn take_on_rest(&mut self, known: &Hot, record: Record, group: &mut Group) {
+        let (id, stamp) = (record.id, record.stamp);
+        let live = known.entry.live();
+        let has_tag = record.live.as_ref().is_some_and(|live| live.remote_etag.is_some());
+        if has_tag && live.is_some_and(|l| l.remote_etag.is_none() && l.level > Level::Local) {
+            group.wait(id, None);
+        }
+        let is_held = matches!(known.entry.presence, Presence::Inline | Presence::File { .. });
+        if record.level() == Level::Full && live.is_some_and(|l| l.level < Level::Full) && !is_held
+        {
+            group.todo(Chore::Want, id, stamp);
+        }
+        let presence = if record.live.is_some() { known.entry.presence } else { Presence::Absent };
+        let entry = Entry::new(record, presence);
+        self.counters.replace(Some(&known.entry), &entry);
+        self.write_entry(Hot { entry, inline: known.inline.clone() }, group);
+    }
+
+    /// Forgets versions that the cluster has forgotten.
+    pub(super) fn drop_versions(
+        &mut self,
+        versions: Vec<(ObjectId, Stamp)>,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        for (id, stamp) in versions {
+            let current = self.current(id, group)?;
+            if let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) {
+                let record = &known.entry.record;
+                self.remove(&known, record.may_be_in_remote().then_some(stamp), group);
+            }
+        }
+        Ok(Judged::done(Committed::Noted))
+    }
+
+    /// Moves the horizon, and collects some of the tombstones before it.
+    pub(super) fn collect(&mut self, horizon: Horizon, group: &mut Group) -> Result<Judged, Stop> {
+        let moved = Horizon {
+            covered: horizon.covered.max(self.horizon.covered),
+            collected: horizon.collected.max(self.horizon.collected),
+        };
+        if moved != self.horizon {
+            self.horizon = moved;
+            group.note(moved.note());
+            group.horizon = Some(moved);
+        }
+        let old = old_tombs(self.store.as_ref(), moved.collected, COLLECTED_TOGETHER)
+            .map_err(crate::ops::journal_error)?;
+        let more = old.len() == COLLECTED_TOGETHER;
+        for (id, stamp) in old {
+            // Also when it is in the way of nothing any more.
+            group.batch.remove(Space::Meta, tomb_key(id, stamp));
+            let current = self.current(id, group)?;
+            if let Some(known) = current
+                && known.entry.record.stamp == stamp
+                && known.entry.live().is_none()
+            {
+                self.remove(&known, known.entry.record.in_remote.then_some(stamp), group);
+            }
+        }
+        Ok(Judged::done(Committed::Collected { more }))
+    }
+
+    /// Removes an object from the journal. Where the remote may have it, the stamp up to which it
+    /// must not come back from there stays.
+    fn remove(&mut self, known: &Arc<Hot>, gone: Option<Stamp>, group: &mut Group) {
+        let entry = &known.entry;
+        let (id, stamp) = (entry.record.id, entry.record.stamp);
+        if let Some(gone) = gone {
+            group.batch.put(Space::Meta, gone_key(id), super::format::encode(&gone));
+        }
+        match entry.live() {
+            None => group.batch.remove(Space::Meta, tomb_key(id, stamp)),
+            Some(live) if live.level > Level::Local && live.remote_etag.is_none() => {
+                group.wait(id, None);
+            }
+            Some(_) => {}
+        }
+        group.batch.remove(Space::Records, entry_key(id).to_vec());
+        self.counters.remove(entry);
+        self.counters.changes += 1;
+        self.discard(entry, group);
+        group.newest.insert(id, None);
+    }
+
+    /// Something was done about the body of a version.
+    pub(super) fn chore_done(
+        &mut self,
+        chore: Chore,
+        id: ObjectId,
+        stamp: Stamp,
+        group: &mut Group,
+    ) -> Judged {
+        let newer = group.todo.iter().any(|(c, i, s)| (*c, *i) == (chore, id) && *s != stamp);
+        if !newer && self.todo.is_last(chore, id, stamp) {
+            group.note(chore.done(id));
+            group.done.push((chore, id, stamp));
+        }
+        Judged::done(Committed::Noted)
+    }
+
+    /// The place of a tombstone among those that will be collected.
+    pub(super) fn place_tomb(old: Option<&Entry>, new: &Entry, group: &mut Group) {
+        if let Some(old) = old.filter(|old| old.live().is_none()) {
+            group.batch.remove(Space::Meta, tomb_key(old.record.id, old.record.stamp));
+        }
+        if new.live().is_none() {
+            group.batch.put(Space::Meta, tomb_key(new.record.id, new.record.stamp), Bytes::new());
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Real processes that are one cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod harness;
+
+use std::path::Path;
+use std::process::Command;
+
+use harness::eventually;
+use harness::server::{Launch, Server};
+use serde_json::Value;
+
+/// A node with directories of its own below `dir`, that joins through these.
+fn launch(dir: &Path, name: &str, seeds: &[&str]) -> Launch {
+    let launch = Launch::new(&dir.join(name));
+    launch.args(seeds.iter().flat_map(|seed| ["-N", *seed]))
+}
+
+fn id(server: &Server) -> String {
+    server.client().call("GET", "/api/v1/ping", "").unwrap().text().trim().to_owned()
+}
+
+/// What a node says of the others: id, address and state.
+fn peers(server: &Server) -> Vec<(String, String, String)> {
+    let stats = server.client().call("GET", "/api/v1/stats", "").unwrap();
+    let stats: Value = serde_json::from_slice(&stats.body).unwrap();
+    let text = |peer: &Value, field: &str| peer[field].as_str().unwrap().to_owned();
+    let peers = stats["peers"].as_array().unwrap().iter();
+    peers.map(|p| (text(p, "node_id"), text(p, "private_addr"), text(p, "state"))).collect()
+}
+
+fn state(server: &Server, of: &str) -> String {
+    let found = peers(server).into_iter().find(|(id, ..)| id == of);
+    found.map_or_else(|| "unknown".to_owned(), |(_, _, state)| state)
+}
+
+/// Waits until one node says this of another.
+fn expect(server: &Server, of: &str, expected: &str) {
+    eventually(&format!("{of} is {expected}"), || match state(server, of) {
+        state if state == expected => Ok(()),
+        state => Err(format!("it is {state}; the log: {:#?}", server.log())),
+    });
+}
+
+fn signal(server: &Server, name: &str) {
+    let status = Command::new("kill").args([name, &server.pid().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn said(server: &Server, what: &str) {
+    eventually(&format!("the log says {what:?}"), || {
+        let log = server.log();
+        if log.iter().any(|line| line.contains(what)) { Ok(()) } else { Err(format!("{log:#?}")) }
+    });
+}
+
+#[test]
+fn a_killed_node_is_gone_and_one_that_is_stopped_for_a_moment_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    said(&a, "no additional cluster nodes specified, current node starts solo");
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    said(&b, &format!("joining to cluster [{}]", a.private()));
+    let c = launch(dir.path(), "c", &[&b.private()]).start();
+    let (ids, servers) = ([id(&a), id(&b), id(&c)], [&a, &b, &c]);
+    for server in servers {
+        for of in ids.iter().filter(|of| **of != id(server)) {
+            expect(server, of, "alive");
+        }
+    }
+
+    signal(&c, "-STOP");
+    expect(&a, &ids[2], "suspect");
+    signal(&c, "-CONT");
+    expect(&a, &ids[2], "alive");
+    let gone = |server: &Server| server.log().iter().any(|line| line.contains("a node is gone"));
+    assert!(!gone(&a) && !gone(&b), "{:#?}", a.log());
+
+    c.kill();
+    expect(&a, &ids[2], "gone");
+    expect(&b, &ids[2], "gone");
+    expect(&a, &ids[1], "alive");
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_says_so_to_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let left = id(&b);
+    expect(&a, &left, "alive");
+    assert!(b.stop().success());
+    // Nobody has had the time to find out.
+    assert_eq!(state(&a, &left), "gone");
+}
+
+#[test]
+fn a_node_finds_its_cluster_again_without_being_told_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let ids = [id(&a), id(&b)];
+    expect(&a, &ids[1], "alive");
+    assert!(b.stop().success());
+    let b = launch(dir.path(), "b", &[]).start();
+    assert_eq!(id(&b), ids[1]);
+    expect(&a, &ids[1], "alive");
+    expect(&b, &ids[0], "alive");
+
+    // All of them at once, at the addresses they had.
+    let at = [a.private(), b.private()];
+    a.kill();
+    b.kill();
+    let restart = |name: &str, at: &String| {
+        let mut launch = launch(dir.path(), name, &[]);
+        launch.private.clone_from(at);
+        launch.start()
+    };
+    let (a, b) = (restart("a", &at[0]), restart("b", &at[1]));
+    expect(&a, &ids[1], "alive");
+    expect(&b, &ids[0], "alive");
+}
+
+#[test]
+fn a_copied_state_directory_is_refused_while_its_twin_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let twin = id(&b);
+    expect(&a, &twin, "alive");
+    harness::disk::copy_dir(&dir.path().join("b"), &dir.path().join("copy"));
+    // Its remote is a directory below the state directory, as that of the other.
+    let refused =
+        launch(dir.path(), "copy", &[&a.private()]).try_start().err().expect("it is refused");
+    assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
+    let line = refused.stderr.last().unwrap();
+    for part in [&*twin, &*b.private(), "--new-node-id"] {
+        assert!(line.contains(part), "{line}");
+    }
+    said(&a, &format!("node {twin} runs at {}", b.private()));
+    assert_eq!(state(&a, &twin), "alive");
+    let renewed = launch(dir.path(), "copy", &[&a.private()]).args(["--new-node-id"]).start();
+    expect(&a, &id(&renewed), "alive");
+}
+
+#[test]
+fn a_node_of_another_tag_is_refused_and_both_logs_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).args(["-T", "blue"]).start();
+    for server in [&a, &b] {
+        said(server, "the tag of the one who is asked is \"default\", that of the asker \"blue\"");
+        assert_eq!(peers(server), []);
+    }
+}
+
+#[test]
+fn a_member_that_will_not_come_back_is_forgotten_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let lost = id(&b);
+    expect(&a, &lost, "alive");
+    let forget = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_objstore"));
+        command.args(["forget", &lost, "--node", &a.addr.to_string()]).output().unwrap()
+    };
+    let refused = forget();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("stop it first"));
+    b.kill();
+    expect(&a, &lost, "gone");
+    assert!(forget().status.success());
+    assert_eq!(state(&a, &lost), "forgotten");
+}
