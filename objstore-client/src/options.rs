@@ -26,6 +26,9 @@ pub struct PutOptions {
     pub digests: Vec<ExpectedDigest>,
     /// When a put of level 1 or 2 is acknowledged.
     pub write: WriteMode,
+    /// At level 2, how many nodes must have a synced copy, this one included, when the put is
+    /// acknowledged; none for those that are quick.
+    pub min_replicas: Option<u32>,
 }
 
 /// When a change that the remote is to have is acknowledged.

@@ -292,6 +292,30 @@ async fn a_range_asks_for_nothing_but_its_units() {
     assert_eq!((error.kind(), error.size()), (ErrorKind::RangeNotSatisfiable, Some(size)));
 }
 
+/// A read that may turn out to want nothing does not bring a block of what it does not want.
+#[tokio::test]
+async fn a_conditional_read_of_a_cold_object_asks_for_little() {
+    let bucket = bucket();
+    let id = stored(&bucket, &pattern(3 * MIB)).await.to_string();
+    let unit = 65_536;
+    for (field, value, range, status) in [
+        ("If-None-Match", "*", None, 304),
+        ("If-Match", "\"other\"", None, 412),
+        ("If-Range", "\"other\"", Some("bytes=0-9"), 200),
+    ] {
+        let counting = counted(&bucket);
+        let node = served(counting.clone()).await;
+        let mut ask = fetch(&id).field(field, value);
+        if let Some(range) = range {
+            ask = ask.field("Range", range);
+        }
+        assert_eq!(node.ask(ask).await.status, status, "{field}");
+        if range.is_none() {
+            assert!(counting.bytes_out() <= unit, "{field}: {}", counting.bytes_out());
+        }
+    }
+}
+
 trait RangeOf {
     fn range_of(self, range: ByteRange) -> Self;
 }

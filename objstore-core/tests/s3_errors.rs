@@ -106,7 +106,7 @@ async fn refusal(reply: String) -> RemoteError {
 async fn each_answer_of_s3_has_its_kind() {
     for (status, code, kind) in [
         ("404 Not Found", "NoSuchKey", Kind::NotFound),
-        ("404 Not Found", "NoSuchBucket", Kind::Refused),
+        ("404 Not Found", "NoSuchBucket", Kind::Forbidden),
         ("403 Forbidden", "AccessDenied", Kind::Forbidden),
         ("400 Bad Request", "ExpiredToken", Kind::Forbidden),
         ("412 Precondition Failed", "PreconditionFailed", Kind::PreconditionFailed),

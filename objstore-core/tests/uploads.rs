@@ -546,6 +546,56 @@ async fn a_purge_waits_for_an_upload_under_way() {
     }
 }
 
+/// Whoever deletes an object that the bucket never had finds nothing there later.
+#[tokio::test]
+async fn a_delete_takes_back_an_upload_under_way() {
+    let bucket = bucket();
+    let gate = Gate::shut(|call| call.kind == CallKind::Put);
+    let handle = gate.handle();
+    let node = node_before(Arc::new(GatedRemote::around(bucket.clone(), gate)), |_| {}).await;
+    let id = node.new_id();
+    node.put(id, "body", back()).await.unwrap();
+    handle.reached(1).await;
+    node.delete(id, DeleteOptions::default()).await.unwrap();
+    handle.open();
+    until("the upload is over", async || node.stats().uploads.running == 0).await;
+    assert!(keys_of(&*bucket).await.is_empty());
+    assert_eq!(read(&node, id).await.unwrap_err().kind(), ErrorKind::Deleted);
+}
+
+/// An object that gave up its place in the queue gets to the bucket by asking for its level again.
+#[tokio::test(start_paused = true)]
+async fn a_level_that_does_not_hold_is_raised_again() {
+    for (dropped, write) in [
+        (true, WriteMode::Through),
+        (true, WriteMode::Back),
+        (false, WriteMode::Through),
+        (false, WriteMode::Back),
+    ] {
+        let bucket = bucket();
+        let refuses = Arc::new(AtomicBool::new(true));
+        let refusing = Arc::clone(&refuses);
+        let faults = Faults::default().before(move |call| {
+            let refused = call.kind == CallKind::Put && refusing.load(Ordering::SeqCst);
+            refused.then(|| failed(RemoteErrorKind::Refused))
+        });
+        let remote = Arc::new(FailingRemote::new(bucket.clone(), faults));
+        let node = node_before(remote, |_| {}).await;
+        let id = node.new_id();
+        node.put(id, "body", back()).await.unwrap();
+        until("it is refused", async || node.stats().uploads.refused == 1).await;
+        if dropped {
+            node.drop_upload(id).await.unwrap();
+        }
+        refuses.store(false, Ordering::SeqCst);
+        let raised = node.set_level(id, Level::Remote, write).await.unwrap();
+        assert_eq!(raised.is_pending, write == WriteMode::Back);
+        settled(&node).await;
+        assert_eq!(stored_in(&*bucket, &id.to_string()).await.unwrap(), b"body");
+        assert!(!node.head(id).await.unwrap().is_pending);
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_is_busy() {
     let gate = Gate::shut(|call| call.kind == CallKind::Put);

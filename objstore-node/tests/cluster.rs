@@ -173,3 +173,32 @@ fn a_member_that_will_not_come_back_is_forgotten_by_command() {
     assert!(forget().status.success());
     assert_eq!(state(&a, &lost), "forgotten");
 }
+
+#[test]
+fn what_a_node_advertises_is_an_address_that_others_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let mut everywhere = launch(dir.path(), "b", &[&a.private()]);
+    everywhere.private = "0.0.0.0:0".to_owned();
+    let b = everywhere.start();
+    let told = b.private();
+    assert!(!told.starts_with("0.0.0.0"), "{told}");
+    expect(&a, &id(&b), "alive");
+
+    let mut named = launch(dir.path(), "c", &[&a.private()]);
+    // Free until now, as far as can be told.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    named.private = format!("127.0.0.1:{port}");
+    let c = named.args(["--advertise-addr".to_owned(), format!("localhost:{port}")]).start();
+    let of = id(&c);
+    expect(&b, &of, "alive");
+    let (_, addr, _) = peers(&b).into_iter().find(|(id, ..)| *id == of).unwrap();
+    assert_eq!(addr, format!("localhost:{port}"));
+
+    for wrong in ["0.0.0.0:7", "[::]:7"] {
+        let refused = launch(dir.path(), "d", &[]).args(["--advertise-addr", wrong]).try_start();
+        let refused = refused.err().expect("it is refused");
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(refused.stderr.last().unwrap().contains("--advertise-addr"), "{refused:#?}");
+    }
+}

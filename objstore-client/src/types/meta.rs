@@ -40,6 +40,24 @@ pub struct ObjectMeta {
     /// BLAKE3 of the whole body in hexadecimal; none when deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
+    /// Who has a copy, in the answer to a change of an object of level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Replicas>,
+}
+
+/// How many nodes have a synced copy of a body. Shown as `n/m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// Nodes that have one.
+    pub synced: u32,
+    /// Nodes that could be asked, all of which will have one.
+    pub live: u32,
+}
+
+impl std::fmt::Display for Replicas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.synced, self.live)
+    }
 }
 
 impl ObjectMeta {
@@ -61,6 +79,7 @@ impl ObjectMeta {
             content_type: None,
             content_encoding: None,
             blake3: None,
+            replicas: None,
         }
     }
 }

@@ -14,7 +14,7 @@ pub use etag::ETag;
 pub use id::ObjectId;
 pub use key::{KeyEntry, KeyPage, ObjectKey};
 pub use level::Level;
-pub use meta::ObjectMeta;
+pub use meta::{ObjectMeta, Replicas};
 pub use name::ObjectName;
 pub use peer::{PeerInfo, PeerState};
 pub use stats::{

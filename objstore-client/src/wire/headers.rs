@@ -12,6 +12,10 @@ pub const USER_META: &str = "x-meta-usermeta";
 pub const DELETED: &str = "x-meta-deleted";
 /// `back`: acknowledge a put before the remote has it; `through`: after (in).
 pub const WRITE: &str = "x-meta-write";
+/// At level 2, how many nodes must have a synced copy before a put is acknowledged (in).
+pub const MIN_REPLICAS: &str = "x-meta-min-replicas";
+/// `n/m` with a change at level 2: of m nodes n have a synced copy (out).
+pub const REPLICAS: &str = "x-meta-replicas";
 /// `1` with a delete: remove the object from the remote too (in).
 pub const PURGE: &str = "x-meta-purge";
 /// `1` with a read: look in the remote for what is not known here (in).

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,14 +17,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::bodies::{FileReader, Layout, UNIT};
 use crate::cache::Hot;
 use crate::fills::{FillError, FillReader, Readers, frame};
-use crate::journal::{Presence, Stamp};
+use crate::journal::{Presence, Stamp, encode_record};
 use crate::node::Inner;
 use crate::remote::codec::{parse_stamp, stamp_text};
 
 /// What another node asks for.
 struct Asked {
     id: ObjectId,
-    version: Version,
+    /// None: the asker knows of none.
+    version: Option<Version>,
     units: Range<u64>,
     /// The remote may be asked.
     fetch: bool,
@@ -53,9 +55,12 @@ impl Inner {
         self.check_running()?;
         let permit = self.exchange.serve().ok_or_else(busy)?;
         let asked = Asked::read(id, &head.headers)?;
+        let Some(version) = &asked.version else {
+            return self.answer_cold(asked, head, permit).await;
+        };
         let hot = self.lookup(asked.id, true).await?.ok_or_else(not_here)?;
         let Some(live) = hot.entry.live() else { return Err(not_here()) };
-        let same = match &asked.version {
+        let same = match version {
             Version::Stamp(stamp) => hot.entry.record.stamp == *stamp,
             Version::Etag(etag) => live.remote_etag.as_ref() == Some(etag),
         };
@@ -70,22 +75,52 @@ impl Inner {
         let first = source.next().await?.ok_or_else(not_here)?;
         let mut response = Response::new(Body::default());
         put(response.headers_mut(), headers::STAMP, &stamp_text(stamp))?;
-        if head.method == http::Method::HEAD {
+        if head.method == http::Method::GET {
+            let mut frames = Frames::of(source, asked.id, stamp, units.start, permit);
+            frames.push(first);
+            *response.body_mut() = frames.into_body();
+        }
+        Ok(response)
+    }
+
+    /// The record of an object of which the asker knows nothing, and units of it.
+    async fn answer_cold(
+        &self,
+        asked: Asked,
+        head: &http::request::Parts,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, Error> {
+        let found = self.find_for_peer(asked.id, &head.headers, &asked.units).await?;
+        let hot = Arc::clone(&found.hot);
+        // Held until its fill is that of the units too.
+        let opened = self.open_found(found).await?;
+        let record = &hot.entry.record;
+        let stamp = record.stamp;
+        let age = self.seen.age(asked.id, self.env.clock.monotonic());
+        let bytes = encode_record(record);
+        let mut response = Response::new(Body::default());
+        let fields = response.headers_mut();
+        put(fields, headers::STAMP, &stamp_text(stamp))?;
+        put(fields, headers::RECORD, &bytes.len().to_string())?;
+        put(fields, headers::AGE, &age.as_millis().to_string())?;
+        let layout = Layout::new(hot.entry.meta.size);
+        let units = asked.units.start..asked.units.end.min(layout.units());
+        if units.is_empty() {
+            *response.body_mut() = bytes.into();
             return Ok(response);
         }
-        let mut frames = Frames {
-            source: Some(source),
-            id: asked.id,
-            stamp,
-            unit: units.start,
-            ready: VecDeque::new(),
-            _permit: permit,
+        // What is to be had of it here shows itself on the way: the record is good in any case.
+        let source = self.units(&hot, layout, units.clone(), true);
+        drop(opened);
+        let mut frames = match source {
+            Ok(source) => Frames::of(source, asked.id, stamp, units.start, permit),
+            Err(_) => {
+                *response.body_mut() = bytes.into();
+                return Ok(response);
+            }
         };
-        frames.push(first);
-        let chunks = futures_util::stream::try_unfold(frames, |mut frames| async move {
-            Ok(frames.next().await?.map(|bytes| (bytes, frames)))
-        });
-        *response.body_mut() = Body::from_stream(chunks, None);
+        frames.ready.push_back(bytes);
+        *response.body_mut() = frames.into_body();
         Ok(response)
     }
 
@@ -125,10 +160,9 @@ impl Asked {
             let (first, end) = text.split_once('-')?;
             Some(first.parse::<u64>().ok()?..end.parse::<u64>().ok()?)
         });
-        match (stamp.or(etag), units) {
-            (Some(version), Some(units)) => {
-                Ok(Self { id, version, units, fetch: field(headers::FETCH) == Some("1") })
-            }
+        let (version, fetch) = (stamp.or(etag), field(headers::FETCH) == Some("1"));
+        match units {
+            Some(units) if fetch || version.is_some() => Ok(Self { id, version, units, fetch }),
             _ => Err(Error::new(ErrorKind::InvalidRequest, "this names no units of a version")),
         }
     }
@@ -171,6 +205,23 @@ struct Frames {
 }
 
 impl Frames {
+    fn of(
+        source: Units,
+        id: ObjectId,
+        stamp: Stamp,
+        unit: u64,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { source: Some(source), id, stamp, unit, ready: VecDeque::new(), _permit: permit }
+    }
+
+    fn into_body(self) -> Body {
+        let chunks = futures_util::stream::try_unfold(self, |mut frames| async move {
+            Ok(frames.next().await?.map(|bytes| (bytes, frames)))
+        });
+        Body::from_stream(chunks, None)
+    }
+
     fn push(&mut self, unit: Bytes) {
         self.ready.push_back(frame(&unit, self.id, self.stamp, self.unit));
         self.ready.push_back(unit);

@@ -45,6 +45,7 @@ pub(super) async fn run(node: &Weak<Inner>) {
             }
         };
         tokio::select! {
+            biased;
             () = membership.work.notified() => {}
             () = due => {}
             Some(_) = sending.join_next() => {}

@@ -11,7 +11,7 @@ use objstore_client::wire::private::{Hello, PROTOCOL, Refused, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::membership::Life;
-use super::peers::post;
+use super::peers::{Peer, post};
 use crate::http::{Caller, private_json};
 use crate::journal::NodeId;
 use crate::node::Inner;
@@ -52,6 +52,9 @@ pub(super) async fn run(node: &Weak<Inner>) {
                 }
             })
             .await;
+        if all {
+            inner.ask_whom_one_knows(&live).await;
+        }
         let members = &inner.cluster.members;
         let (now, after) = (inner.env.clock.wall_nanos(), inner.settings.cluster.forget_after_ms);
         let is_live = |id| inner.cluster.peers.get(id).is_some() || id == inner.node_id;
@@ -69,6 +72,15 @@ pub(super) async fn run(node: &Weak<Inner>) {
 }
 
 impl Inner {
+    /// One of the others is asked whom it knows: it may have heard that a member was given up.
+    async fn ask_whom_one_knows(&self, live: &[Peer]) {
+        let count = live.len().max(1);
+        let chosen = usize::try_from(self.env.entropy.random() & 0xffff).unwrap_or(0) % count;
+        if let Some(peer) = live.get(chosen) {
+            self.members_known_to(peer.id, &peer.addr).await;
+        }
+    }
+
     fn is_stranger(&self, id: NodeId) -> bool {
         let said = self.cluster.members.get(id).and_then(|member| member.said);
         let known = self.cluster.membership.get().and_then(|membership| membership.known(id));

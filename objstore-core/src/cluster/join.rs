@@ -27,6 +27,8 @@ const TOGETHER: Duration = Duration::from_secs(10);
 /// Nodes greeted at a time, and in one look.
 const AT_ONCE: usize = 16;
 const IN_A_LOOK: usize = 256;
+/// Nodes that are asked whom they know, in one look: each knows nearly all.
+const LISTS: usize = 3;
 /// The longest list of members that is read, in bytes.
 const LIST_MAX: usize = 1 << 20;
 
@@ -92,11 +94,12 @@ impl Inner {
         let seeds = self.resolve_seeds().await;
         let mut next: BTreeSet<String> = seeds.iter().cloned().collect();
         next.extend(self.absent());
+        let mut lists = 0;
         while !next.is_empty() && greeted.len() < IN_A_LOOK {
             let now: Vec<String> = next.iter().filter(|a| !greeted.contains(*a)).cloned().collect();
             greeted.append(&mut next);
             let greetings = now.into_iter().map(async |addr| (self.greet(&addr).await, addr));
-            let mut answers = futures_util::stream::iter(greetings).buffered(AT_ONCE);
+            let mut answers = futures_util::stream::iter(greetings).buffer_unordered(AT_ONCE);
             while let Some((answer, addr)) = answers.next().await {
                 match answer {
                     Ok(Met::Itself) => {
@@ -104,7 +107,10 @@ impl Inner {
                     }
                     Ok(Met::Node(id)) => {
                         found.insert(addr.clone(), id);
-                        next.extend(self.members_known_to(id, &addr).await);
+                        if lists < LISTS {
+                            lists += 1;
+                            next.extend(self.members_known_to(id, &addr).await);
+                        }
                     }
                     Err(error) if seeds.contains(&addr) || error.kind() == ErrorKind::Forbidden => {
                         self.cluster.log_refusal(&addr, &error.to_string());
@@ -150,7 +156,7 @@ impl Inner {
     }
 
     /// Learns whom a member knows; where those are that live.
-    async fn members_known_to(&self, id: NodeId, addr: &str) -> Vec<String> {
+    pub(super) async fn members_known_to(&self, id: NodeId, addr: &str) -> Vec<String> {
         let list = match self.list_of(id, addr).await {
             Ok(list) => list,
             Err(error) => {

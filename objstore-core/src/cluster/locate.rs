@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::bodies::put;
 use super::owner;
 use super::peers::Peer;
-use crate::fills::{Origin, Others, OthersFuture, PeerReply, Search, Sought, Via};
+use crate::fills::{Origin, Others, OthersFuture, PeerReply, Search, Sought};
 use crate::journal::{NodeId, Stamp};
 use crate::node::Inner;
 use crate::remote::codec::{parse_stamp, stamp_text};
@@ -32,9 +32,9 @@ const HOLDERS: usize = 4;
 /// After so long without an answer the next is asked as well.
 const HEDGE: Duration = Duration::from_millis(50);
 /// A node is waited for this long when it is asked for what it has, and for what it has to ask the
-/// remote for.
+/// remote for; there the second in turn is given twice as long, as it may wait for the first.
 const HELD_DEADLINE: Duration = Duration::from_secs(2);
-const FETCH_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const FETCH_DEADLINE: Duration = Duration::from_secs(3);
 /// Others that are asked whether they have what the remote has too.
 const AROUND: usize = 8;
 /// Nodes that are asked to ask the remote before this one does.
@@ -121,11 +121,10 @@ impl Others for Locator {
         origin: &'a Origin,
         units: Range<u64>,
         search: &'a mut Search,
-        via: &'a (dyn Fn(Via) + Send + Sync),
     ) -> OthersFuture<'a, Sought> {
         Box::pin(async move {
             let Some(inner) = self.0.upgrade() else { return Sought::Remote };
-            inner.seek(origin, units, search, via).await
+            inner.seek(origin, units, search).await
         })
     }
 
@@ -146,14 +145,7 @@ struct Failed {
 type Asking<'a> = FuturesUnordered<BoxFuture<'a, Result<PeerReply, Vec<Failed>>>>;
 
 impl Inner {
-    async fn seek(
-        &self,
-        origin: &Origin,
-        units: Range<u64>,
-        search: &mut Search,
-        via: &(dyn Fn(Via) + Send + Sync),
-    ) -> Sought {
-        via(Via::Holder);
+    async fn seek(&self, origin: &Origin, units: Range<u64>, search: &mut Search) -> Sought {
         if let Some(reply) = self.seek_holder(origin, units.clone(), search).await {
             return Sought::Peer(reply);
         }
@@ -161,7 +153,6 @@ impl Inner {
             let unreachable = search.unreachable || self.holder_is_away(origin);
             return Sought::Nowhere { unreachable };
         }
-        via(Via::Owner);
         match self.seek_owner(origin, units, search).await {
             Some(reply) => Sought::Peer(reply),
             None => Sought::Remote,
@@ -183,7 +174,7 @@ impl Inner {
             .filter(|p| !search.asked.contains(&p.id))
             .collect();
         let named: BTreeSet<_> = likely.iter().map(|peer| peer.id).collect();
-        let mut rest = self.around(origin);
+        let mut rest = if search.around { self.around(origin) } else { Vec::new() };
         rest.retain(|peer| !search.asked.contains(&peer.id) && !named.contains(&peer.id));
         let mut rest = Some(rest).filter(|rest| !rest.is_empty());
 
@@ -192,7 +183,7 @@ impl Inner {
             if let Some(peer) = likely.pop_front() {
                 let units = units.clone();
                 asking.push(Box::pin(async move {
-                    let asked = self.ask_for(&peer, origin, units, false).await;
+                    let asked = self.ask_for(&peer, origin, units, None).await;
                     asked.map_err(|error| vec![Failed::of(peer.id, &error)])
                 }));
             } else if let Some(rest) = rest.take() {
@@ -228,14 +219,14 @@ impl Inner {
         let ask = |peer: Peer| {
             let units = units.clone();
             async move {
-                let answer = self.call_for(&peer, origin, units, false, http::Method::HEAD).await;
+                let answer = self.call_for(&peer, origin, units, None, http::Method::HEAD).await;
                 (peer, answer)
             }
         };
         let mut asking: FuturesUnordered<_> = peers.into_iter().map(ask).collect();
         while let Some((peer, answer)) = asking.next().await {
             let answer = match answer {
-                Ok(_) => self.ask_for(&peer, origin, units.clone(), false).await,
+                Ok(_) => self.ask_for(&peer, origin, units.clone(), None).await,
                 Err(error) => Err(error),
             };
             match answer {
@@ -253,7 +244,7 @@ impl Inner {
             if silent {
                 // Whether it has it is not known.
                 search.unreachable = true;
-                self.exchange.shun(node, self.env.clock.monotonic() + SUSPECTED);
+                self.suspect(node);
             } else {
                 self.exchange.holds_not(id, stamp, node);
             }
@@ -267,17 +258,13 @@ impl Inner {
         units: Range<u64>,
         search: &mut Search,
     ) -> Option<PeerReply> {
-        for peer in self.owners(origin.record.id) {
+        for (peer, behind) in self.owners(origin.record.id) {
             if !search.asked_to_fetch.insert(peer.id) {
                 continue;
             }
-            match self.ask_for(&peer, origin, units.clone(), true).await {
+            match self.ask_for(&peer, origin, units.clone(), Some(behind)).await {
                 Ok(reply) => return Some(reply),
                 Err(error) => {
-                    if Failed::of(peer.id, &error).silent {
-                        let until = self.env.clock.monotonic() + SUSPECTED;
-                        self.exchange.shun(peer.id, until);
-                    }
                     tracing::debug!(node = %peer.id, %error, "a node did not ask the bucket for this one");
                 }
             }
@@ -285,14 +272,16 @@ impl Inner {
         None
     }
 
-    /// Those whose turn it is to ask the remote for an object before this node does.
-    pub(super) fn owners(&self, id: ObjectId) -> Vec<Peer> {
+    /// Those whose turn it is to ask the remote for an object before this node does, each with the
+    /// number of nodes that it may be waiting for itself.
+    pub(super) fn owners(&self, id: ObjectId) -> Vec<(Peer, u32)> {
         let live = self.cluster.peers.live();
         let order = owner::order(id, live.iter().map(|peer| peer.id).chain([self.node_id]));
-        let before = order.into_iter().take_while(|node| *node != self.node_id);
-        let mut owners: Vec<_> = self.askable(before).collect();
-        owners.truncate(OWNERS);
-        owners
+        let before = order.into_iter().take_while(|node| *node != self.node_id).zip(0..);
+        let now = self.env.clock.monotonic();
+        let askable = before.filter(|(node, _)| !self.exchange.is_shunned(*node, now));
+        let peers = askable.filter_map(|(node, n)| Some((self.cluster.peers.get(node)?, n)));
+        peers.take(OWNERS).collect()
     }
 
     /// Of these nodes those that can be asked.
@@ -327,16 +316,23 @@ impl Inner {
     }
 
     /// Whether a node that cannot be asked may be there again.
-    fn may_return(&self, _node: NodeId) -> bool {
-        true
+    fn may_return(&self, node: NodeId) -> bool {
+        let member = self.cluster.members.get(node);
+        member.is_some_and(|member| member.forgotten.is_none())
     }
 
+    /// A node does not answer.
+    pub(super) fn suspect(&self, node: NodeId) {
+        self.exchange.shun(node, self.env.clock.monotonic() + SUSPECTED);
+    }
+
+    /// Asks a node for what it has, or to ask the remote, when it may be waiting for so many others.
     async fn ask_for(
         &self,
         peer: &Peer,
         origin: &Origin,
         units: Range<u64>,
-        fetch: bool,
+        fetch: Option<u32>,
     ) -> Result<PeerReply, Error> {
         let answer = self.call_for(peer, origin, units, fetch, http::Method::GET).await?;
         let stamp = answer.headers().get(headers::STAMP);
@@ -346,7 +342,8 @@ impl Inner {
         let Some(stamp) = stamp else {
             return Err(Error::new(ErrorKind::Transport, "a node answered with another version"));
         };
-        Ok(PeerReply { node: peer.id, stamp, body: answer.into_body() })
+        let behind = fetch.unwrap_or(0);
+        Ok(PeerReply { node: peer.id, stamp, behind, body: answer.into_body() })
     }
 
     async fn call_for(
@@ -354,7 +351,7 @@ impl Inner {
         peer: &Peer,
         origin: &Origin,
         units: Range<u64>,
-        fetch: bool,
+        fetch: Option<u32>,
         method: http::Method,
     ) -> Result<http::Response<Body>, Error> {
         let path = format!("{}{}", routes::GET, origin.record.id);
@@ -367,10 +364,10 @@ impl Inner {
             _ => put(fields, headers::STAMP, &stamp_text(origin.record.stamp))?,
         }
         put(fields, headers::UNITS, &format!("{}-{}", units.start, units.end))?;
-        if fetch {
+        if fetch.is_some() {
             put(fields, headers::FETCH, "1")?;
         }
-        let deadline = if fetch { FETCH_DEADLINE } else { HELD_DEADLINE };
+        let deadline = fetch.map_or(HELD_DEADLINE, |behind| FETCH_DEADLINE * (behind + 1));
         match timeout(deadline, self.cluster.peers.call(peer, request)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::new(ErrorKind::Transport, "the node did not answer in time")),

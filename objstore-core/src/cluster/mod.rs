@@ -7,6 +7,8 @@ mod announce;
 mod authority;
 mod bodies;
 mod budget;
+mod chores;
+mod cold;
 mod counts;
 mod forget;
 mod frames;
@@ -21,10 +23,9 @@ mod messages;
 mod owner;
 mod parked;
 mod peers;
+mod replicate;
 mod skew;
 mod tcp;
-#[cfg(test)]
-mod tests;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use objstore_client::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use announce::{Changed, News};
+pub(crate) use cold::FromOwner;
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
@@ -180,6 +182,16 @@ impl Cluster {
         let known = self.membership.get().and_then(|membership| membership.known(node));
         said.is_some_and(|said| said.boot == boot)
             || known.is_some_and(|known| known.id().boot == boot)
+    }
+
+    /// The other members that count, whether or not they can be asked: those that have not been
+    /// given up, in order of their ids.
+    // For what is decided by the slowest member, which is being built beside this.
+    #[allow(dead_code)]
+    pub(crate) fn member_ids(&self) -> Vec<NodeId> {
+        let members = self.members.all().into_iter();
+        let counted = members.filter(|(id, m)| m.forgotten.is_none() && *id != self.peers.me());
+        counted.map(|(id, _)| id).collect()
     }
 
     /// Takes note of what the membership protocol has found out.
@@ -356,5 +368,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         hello::run(&node),
         trust::run(&node),
         announce::run(&node),
+        chores::run(&node),
     );
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::cutter::Cutter;
 use super::fill::Fill;
 use super::frames::Unframer;
-use super::others::{Search, Sought, Via};
+use super::others::{PeerReply, Search, Sought, Via};
 use super::{FillError, Readers, count};
 use crate::journal::{NodeId, Stamp};
 use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, Retry};
@@ -66,7 +66,17 @@ pub(super) struct Reply {
 pub(super) enum ReplyFrom {
     Remote,
     /// Another node, which sealed its units with this stamp.
-    Peer(NodeId, Stamp),
+    Peer {
+        node: NodeId,
+        stamp: Stamp,
+        behind: u32,
+    },
+}
+
+impl ReplyFrom {
+    pub(super) fn of(reply: &PeerReply) -> Self {
+        Self::Peer { node: reply.node, stamp: reply.stamp, behind: reply.behind }
+    }
 }
 
 /// The time that the end of a reply is waited for when all its bytes are here, so that its
@@ -82,7 +92,7 @@ impl Fetch {
     pub(super) fn new(units: Range<u64>, remote_only: bool) -> Self {
         let len = usize::try_from(units.end - units.start).unwrap_or(0);
         let arrivals = Arrivals { held: vec![None; len], next: units.start, ended: None };
-        let via = if remote_only { Via::Remote } else { Via::Holder };
+        let via = if remote_only { Via::Remote } else { Via::Peer };
         Self {
             units,
             remote_only,
@@ -263,9 +273,6 @@ async fn bring(
             Some(reply) => {
                 // Somebody else has asked for it.
                 count_request(fill, reply.from);
-                if let ReplyFrom::Peer(..) = reply.from {
-                    fetch.set_via(Via::Owner);
-                }
                 Ok(reply)
             }
             None => seek(fill, fetch, &cutter, &mut search).await,
@@ -275,9 +282,11 @@ async fn bring(
                 fetch.set_via(Via::Remote);
                 receive(fill, end, body, &mut cutter).await
             }
-            Ok(Reply { end, body, from: ReplyFrom::Peer(node, stamp) }) => {
+            Ok(Reply { end, body, from: ReplyFrom::Peer { node, stamp, behind } }) => {
                 fill.takes_from(node);
-                let received = receive_frames(fill, end, body, stamp, &mut cutter).await;
+                let patience = PEER_PATIENCE * (behind + 1);
+                let sealed = Sealed { body, stamp, patience };
+                let received = receive_frames(end, sealed, &mut cutter).await;
                 match received {
                     Err(FillError::Remote(error)) => {
                         let at = cutter.position();
@@ -322,7 +331,7 @@ async fn bring(
 fn count_request(fill: &Fill, from: ReplyFrom) {
     match from {
         ReplyFrom::Remote => count(&fill.counts().requests, 1),
-        ReplyFrom::Peer(..) => count(&fill.counts().peer_requests, 1),
+        ReplyFrom::Peer { .. } => count(&fill.counts().peer_requests, 1),
     }
 }
 
@@ -336,10 +345,10 @@ async fn seek(
     let end = fill.bytes_of(&fetch.units).end;
     if let Some(others) = fill.others().filter(|_| !search.over) {
         let units = cutter.unit()..fetch.units.end;
-        let via = |via| fetch.set_via(via);
-        match others.seek(fill.origin(), units, search, &via).await {
+        search.around |= fill.looks_around();
+        match others.seek(fill.origin(), units, search).await {
             Sought::Peer(reply) => {
-                let from = ReplyFrom::Peer(reply.node, reply.stamp);
+                let from = ReplyFrom::of(&reply);
                 count_request(fill, from);
                 return Ok(Reply { end, body: reply.body, from });
             }
@@ -401,22 +410,27 @@ async fn receive(
     Ok(())
 }
 
-/// A node that does not send for so long is given up, since there are others to be asked.
+/// A node that does not send for so long is given up, since there are others to be asked; one that
+/// may be waiting for another in the same way is given so much more.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What another node sends.
+struct Sealed {
+    body: Body,
+    stamp: Stamp,
+    patience: Duration,
+}
 
 /// The same from another node, which sends whole units with their checksums.
 async fn receive_frames(
-    fill: &Fill,
     end: u64,
-    mut body: Body,
-    stamp: Stamp,
+    Sealed { mut body, stamp, patience }: Sealed,
     cutter: &mut Cutter<'_>,
 ) -> Result<(), FillError> {
-    let stall = Duration::from_millis(fill.settings().stall_timeout_ms);
     let mut unframer = Unframer::default();
     cutter.restart_unit();
     while cutter.position() < end {
-        let mut chunk = next_chunk(&mut body, stall.min(PEER_PATIENCE)).await?;
+        let mut chunk = next_chunk(&mut body, patience).await?;
         while !chunk.is_empty() {
             if cutter.position() >= end {
                 return Err(broken("a node sent more than was asked for"));

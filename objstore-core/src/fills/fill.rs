@@ -31,6 +31,8 @@ pub(crate) struct Fill {
     unverified: AtomicBool,
     /// The last units could not be stored for want of room.
     no_room: AtomicBool,
+    /// All others were asked whether they have it.
+    looked_around: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ impl Fill {
             state: Mutex::new(state),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
+            looked_around: AtomicBool::new(false),
         }
     }
 
@@ -108,7 +111,8 @@ impl Fill {
 
     /// The same with the reply of another node.
     pub(crate) fn adopt_from(self: &Arc<Self>, range: Range<u64>, reply: PeerReply) {
-        self.adopt_reply(range, reply.body, ReplyFrom::Peer(reply.node, reply.stamp));
+        let from = ReplyFrom::of(&reply);
+        self.adopt_reply(range, reply.body, from);
     }
 
     fn adopt_reply(self: &Arc<Self>, range: Range<u64>, body: Body, from: ReplyFrom) {
@@ -291,6 +295,11 @@ impl Fill {
         };
         let more = longest.take_while(is_missing).count() as u64;
         unit..unit + 1 + more
+    }
+
+    /// Whether others are to be asked that are not known to have it: once, where the remote has it.
+    pub(super) fn looks_around(&self) -> bool {
+        !self.looked_around.swap(true, Ordering::Relaxed) || self.origin.etag.is_none()
     }
 
     /// A node is about to give units.

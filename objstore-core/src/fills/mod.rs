@@ -27,10 +27,11 @@ use tokio::sync::Semaphore;
 
 pub(crate) use fill::Fill;
 pub(crate) use frames::frame;
-pub(crate) use others::{Others, OthersFuture, PeerReply, Search, Sought, Via};
+pub(crate) use others::{Others, OthersFuture, PeerReply, Search, Sought};
 pub(crate) use reader::{FillReader, Readers, Took};
 pub(crate) use settle::NotSettled;
 
+use self::others::Via;
 use crate::bodies::FileStore;
 use crate::cache::{Buffers, Tier};
 use crate::env::{Blocking, Entropy};

@@ -1,11 +1,13 @@
 //! Which node is asked for units.
 //!
 //! A fetch asks those that may hold a copy, then the node whose turn it is to ask the remote, then
-//! the remote. So that no two nodes wait for each other:
-//! * who is asked for what it holds ([`Readers::Here`](super::Readers)) never waits but for a reply
-//!   of the remote;
-//! * who is asked to ask the remote ([`Readers::Remote`](super::Readers)) never waits for a reply
-//!   of a node that was asked to do the same.
+//! the remote. No two nodes wait for each other:
+//! * who is asked for what it holds ([`Readers::Here`](super::Readers)) waits for nothing but a
+//!   reply of the remote;
+//! * who is asked to ask the remote ([`Readers::Remote`](super::Readers)) may wait for a fetch of
+//!   its own readers, which may wait for a third node that was asked to do the same; but all nodes
+//!   have one order in which it is their turn, whoever they know of, and each asks only those
+//!   before it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -29,31 +31,24 @@ pub(crate) trait Others: Send + Sync + Debug {
         origin: &'a Origin,
         units: Range<u64>,
         search: &'a mut Search,
-        via: &'a (dyn Fn(Via) + Send + Sync),
     ) -> OthersFuture<'a, Sought>;
 
     /// What a node gave was not what the version has.
     fn lied(&self, node: NodeId);
 }
 
-/// Where the units of a fetch come from, as far as who waits for them has to know.
+/// Where the units of a fetch come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Via {
-    /// From what another node has, or that is not settled yet.
-    Holder,
-    /// From a node that asks the remote.
-    Owner,
+    /// Another node, or that is not settled yet.
+    Peer,
     Remote,
 }
 
 impl Via {
     pub(super) fn from_u8(number: u8) -> Self {
-        match number {
-            0 => Self::Holder,
-            1 => Self::Owner,
-            _ => Self::Remote,
-        }
+        if number == Self::Peer as u8 { Self::Peer } else { Self::Remote }
     }
 }
 
@@ -72,6 +67,8 @@ pub(crate) struct PeerReply {
     pub(crate) node: NodeId,
     /// The stamp that the units are sealed with there.
     pub(crate) stamp: Stamp,
+    /// How many nodes it may be waiting for, one for another.
+    pub(crate) behind: u32,
     pub(crate) body: Body,
 }
 
@@ -84,6 +81,8 @@ pub(crate) struct Search {
     pub(crate) asked_to_fetch: BTreeSet<NodeId>,
     /// One that may have it did not answer.
     pub(crate) unreachable: bool,
+    /// Those that are not known to have it are asked whether they do.
+    pub(crate) around: bool,
     /// All were asked.
     pub(crate) over: bool,
 }

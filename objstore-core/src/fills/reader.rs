@@ -28,8 +28,7 @@ pub(crate) enum Readers {
 impl Readers {
     pub(super) fn may_wait_for(self, via: Via) -> bool {
         match self {
-            Self::Own => true,
-            Self::Remote => via != Via::Owner,
+            Self::Own | Self::Remote => true,
             Self::Here => via == Via::Remote,
         }
     }
@@ -163,7 +162,7 @@ impl FillReader {
     fn count_served(&mut self, via: Via) {
         match via {
             Via::Remote => self.took.from_remote = true,
-            Via::Holder | Via::Owner => self.took.from_peer = true,
+            Via::Peer => self.took.from_peer = true,
         }
         count(&self.fill.counts().units_served, 1);
     }

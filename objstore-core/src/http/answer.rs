@@ -167,6 +167,13 @@ pub(super) fn put_meta(headers: &mut HeaderMap, meta: &ObjectMeta) {
     if meta.is_pending {
         headers.insert(headers::PENDING, HeaderValue::from_static("true"));
     }
+    if let Some(replicas) = meta.replicas {
+        put_value(
+            headers,
+            HeaderName::from_static(headers::REPLICAS),
+            replicas.to_string().as_bytes(),
+        );
+    }
     if meta.is_symlink {
         headers.insert(headers::SYMLINK, HeaderValue::from_static("true"));
     }

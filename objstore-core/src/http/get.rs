@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Response, StatusCode};
 use objstore_client::types::{ObjectId, ObjectMeta};
@@ -124,9 +125,13 @@ pub(super) fn wants_fetch(head: &http::request::Parts) -> Result<bool, Error> {
 
 /// The bytes that will be wanted first, as far as the request alone tells.
 fn first_bytes(headers: &HeaderMap) -> Wanted {
-    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE));
-    let range = range.and_then(|field| Ranges::first(field.as_bytes()));
-    range.map_or(Wanted::Whole, Wanted::Range)
+    let range = headers.get(RANGE).and_then(|field| Ranges::first(field.as_bytes()));
+    let conditional = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE]
+        .iter()
+        .any(|condition| headers.contains_key(condition))
+        .then_some(Wanted::ONE);
+    // Where nothing may be wanted in the end, not much is asked for before that is known.
+    range.map(Wanted::Range).or(conditional).unwrap_or(Wanted::Whole)
 }
 
 /// What `Range` comes to, unless `If-Range` says that it is of another version (RFC 9110 §13.1.5).

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use objstore_client::options::{DeleteOptions, KeyListOptions, PutOptions};
+use objstore_client::options::{DeleteOptions, KeyListOptions, PutOptions, WriteMode};
 use objstore_client::types::ObjectKey;
 use objstore_client::wire::headers;
 use objstore_client::{Body, Error, ErrorKind};
@@ -15,10 +15,25 @@ use crate::node::Node;
 
 /// The rest of a path as a key: decoded once, `//` and encoded slashes are part of it.
 pub(super) fn key(rest: &str) -> Result<ObjectKey, Error> {
+    if !is_well_formed(rest) {
+        return Err(Error::new(
+            ErrorKind::InvalidKey,
+            "not a key: a % is not followed by two hexadecimal digits; write one as %25",
+        ));
+    }
     let decoded = percent_decode_str(rest).decode_utf8();
     let text =
         decoded.map_err(|_| Error::new(ErrorKind::InvalidKey, "not a key: it is no UTF-8"))?;
     ObjectKey::new(&text)
+}
+
+/// Whether every `%` begins an escape (RFC 3986 §2.1).
+fn is_well_formed(text: &str) -> bool {
+    let escapes = text.split('%').skip(1);
+    escapes.into_iter().all(|after| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 /// Refuses keys that this listener must not ask for: the node's credentials are not everyone's.
@@ -47,6 +62,11 @@ where
     let given = &head.headers;
     if given.contains_key(CONTENT_RANGE) {
         return Err(request::invalid("a put takes whole objects; leave Content-Range out"));
+    }
+    if request::write_mode(given)? == WriteMode::Back {
+        return Err(request::invalid(
+            "a put by key goes to the bucket before it is acknowledged; leave X-Meta-Write: back out",
+        ));
     }
     let mut options = PutOptions::default();
     options.user_meta = request::user_meta(given)?;

@@ -7,6 +7,7 @@ use std::sync::Weak;
 
 use http::{Method, Request, Response};
 use objstore_client::options::DeleteOptions;
+use objstore_client::types::ObjectId;
 use objstore_client::wire::private::{PROTOCOL, headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 
@@ -113,6 +114,7 @@ async fn dispatch(
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
             inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
+        (routes::PUT, &Method::POST) => inner.answer_copy(frame().await?).await,
         (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
         (path, method) => match allowed(path) {
             Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
@@ -121,9 +123,12 @@ async fn dispatch(
     }
 }
 
-/// `POST /private/v1/delete/:id`.
+/// `POST /private/v1/delete/:id`: an object is to be deleted, or a key has changed.
 pub(super) async fn delete(inner: &Inner, path: &str) -> Result<Response<Body>, Error> {
-    let id = path.strip_prefix(routes::DELETE).unwrap_or_default().parse()?;
+    let id: ObjectId = path.strip_prefix(routes::DELETE).unwrap_or_default().parse()?;
+    if id.is_derived() {
+        return inner.answer_changed(id).await;
+    }
     Ok(answer::json(&*inner.delete(id, DeleteOptions::default()).await?))
 }
 

@@ -23,7 +23,6 @@ where
     if headers.contains_key(CONTENT_RANGE) {
         return Err(request::invalid("a put takes whole objects; leave Content-Range out"));
     }
-    request::refuse_unbuilt(headers, &[("x-meta-min-replicas", "1")])?;
     let id = request::object_id(headers)?;
     let mut options = PutOptions::default();
     options.name = request::name(headers)?;
@@ -35,6 +34,7 @@ where
     options.digests = request::digests(headers)?;
 
     options.write = request::write_mode(headers)?;
+    options.min_replicas = request::min_replicas(headers)?;
 
     let meta = node.put(id, body.take(), options).await?;
     let mut response = answer::empty(answer::made(&meta));

@@ -70,6 +70,13 @@ pub(super) fn write_mode(headers: &HeaderMap) -> Result<WriteMode, Error> {
     }
 }
 
+/// `X-Meta-Min-Replicas`: a number of nodes.
+pub(super) fn min_replicas(headers: &HeaderMap) -> Result<Option<u32>, Error> {
+    let Some(value) = single(headers, headers::MIN_REPLICAS)? else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    number.map(Some).ok_or_else(|| invalid("X-Meta-Min-Replicas is a number of nodes"))
+}
+
 /// `Cache-Control: no-cache` (RFC 9111 §5.2.1.4), or what stood for it before.
 pub(super) fn no_cache(headers: &HeaderMap) -> bool {
     let said =
@@ -207,23 +214,4 @@ pub(super) fn digests(headers: &HeaderMap) -> Result<Vec<ExpectedDigest>, Error>
 
 fn decode<const N: usize>(base64: &[u8]) -> Option<[u8; N]> {
     BASE64.decode(base64).ok()?.try_into().ok()
-}
-
-/// Refuses fields whose meaning this release does not have yet, instead of ignoring a promise they
-/// ask for.
-pub(super) fn refuse_unbuilt(
-    headers: &HeaderMap,
-    names: &[(&'static str, &str)],
-) -> Result<(), Error> {
-    for (name, harmless) in names {
-        if let Some(value) = headers.get(*name)
-            && value != harmless
-        {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                format!("{name} is not there yet in this release; leave it out"),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -10,11 +10,13 @@ pub(super) fn ready(node: &Node) -> Response<Body> {
         // What is here is served all the same, so that a load balancer has no reason to look away.
         return answer::text(match node.inner.reach.error() {
             None => "ready\n",
-            Some(_) => "ready, degraded: the bucket does not answer\n",
+            Some(_) => "ready, degraded: the bucket does not answer, or does not let this node\n",
         });
     }
     let (kind, why) = if node.inner.is_draining() {
         (ErrorKind::Stopping, "this node is about to stop")
+    } else if !node.inner.has_settled() {
+        (ErrorKind::Unavailable, "this node has yet to find its cluster and learn what that knows")
     } else {
         (ErrorKind::Unavailable, "the journal cannot be written at the moment; reads go on")
     };
@@ -54,4 +56,14 @@ fn gauge(node: &Node) {
     set("objstore_cache_hits", stats.cache.hits);
     set("objstore_cache_misses", stats.cache.misses);
     set("objstore_disk_free_bytes", stats.disk_stats.bytes_free);
+    set("objstore_remote_reachable", stats.remote.reachable.into());
+    set("objstore_remote_uploads", stats.remote.uploads);
+    set("objstore_remote_up_bytes", stats.remote.bytes_up);
+    set("objstore_remote_fetches", stats.remote.fetches);
+    set("objstore_remote_down_bytes", stats.remote.bytes_down);
+    set("objstore_uploads_queued", stats.uploads.queued);
+    set("objstore_uploads_failing", stats.uploads.failing);
+    set("objstore_uploads_refused", stats.uploads.refused);
+    set("objstore_uploads_undecided", stats.uploads.undecided);
+    set("objstore_uploads_oldest_seconds", stats.uploads.oldest_seconds);
 }

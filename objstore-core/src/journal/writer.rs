@@ -393,6 +393,10 @@ impl Writer {
         let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= stamp);
         if overtaken {
             self.discard(&version.entry, group);
+            if let Some(known) = &current {
+                // The remote has this one now, and perhaps in place of the other.
+                group.todo(Chore::Verify, id, known.entry.record.stamp);
+            }
             let superseded = Committed::Superseded(Arc::clone(&version.entry.meta));
             let outcome = if conditions.is_empty() { Ok(superseded) } else { Err(came_between()) };
             return Ok(Judged { outcome, file: None, reservation: None });
@@ -455,6 +459,9 @@ impl Writer {
         let entry = Entry::new(record, Presence::Cached);
         let meta = Arc::clone(&entry.meta);
         group.news.push(id);
+        if entry.record.level() == Level::Full {
+            group.todo(Chore::Want, id, entry.record.stamp);
+        }
         self.replace(current.as_deref(), Hot { entry, inline: None }, group);
         Ok(Judged::made(meta))
     }
@@ -497,6 +504,7 @@ impl Writer {
         if presence == Presence::Inline && known.entry.presence == Presence::Cached {
             self.discard(&known.entry, group);
         }
+        let _ = self.chore_done(Chore::Want, id, stamp, group);
         Ok(Judged::made(meta))
     }
 
@@ -634,6 +642,9 @@ impl Writer {
         let inline = current.inline.clone();
         self.counters.replace(Some(&current.entry), &entry);
         group.news.push(id);
+        if level == Level::Full && entry.presence == Presence::Cached {
+            group.todo(Chore::Want, id, stamp);
+        }
         self.write_entry(Hot { entry, inline }, group);
         Ok(Judged::made(meta))
     }

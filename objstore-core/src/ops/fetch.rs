@@ -1,7 +1,7 @@
 //! Finding out about objects of which nothing is known here, or not for certain any more.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::options::ByteRange;
@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bodies::UNIT;
 use crate::cache::Hot;
+use crate::fills::PeerReply;
 use crate::journal::{Change, Presence, Record};
 use crate::node::Inner;
 use crate::ops::{not_found, remote_error};
@@ -38,6 +39,15 @@ pub(crate) struct Look {
     pub(crate) bytes: Option<Wanted>,
 }
 
+/// Who asks the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The node whose turn it is.
+    Owners,
+    /// This node, on another's behalf.
+    Ours,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
     Whole,
@@ -55,7 +65,17 @@ pub(crate) struct Found<'a> {
 /// Bytes of a version on their way in.
 pub(crate) struct Arrived {
     pub(crate) range: Range<u64>,
-    pub(crate) body: Body,
+    pub(crate) from: ArrivedFrom,
+}
+
+pub(crate) enum ArrivedFrom {
+    Remote(Body),
+    Peer(PeerReply),
+}
+
+impl Wanted {
+    /// The first byte, with which its unit comes.
+    pub(crate) const ONE: Self = Self::Range(ByteRange::FromTo(0, 0));
 }
 
 impl Found<'_> {
@@ -71,14 +91,19 @@ pub(crate) struct Seen {
     current: Cache<ObjectId, Instant>,
     /// When the remote last said that there is nothing.
     absent: Cache<ObjectId, Instant>,
+    /// When a key was last changed through this cluster: what was asked before that is old.
+    changed: Cache<ObjectId, Instant>,
     ttl: Duration,
     /// One at a time asks for an object.
     turns: Vec<Mutex<()>>,
+    /// When the remote last left the question open whether something is current.
+    unanswered: std::sync::Mutex<Option<Instant>>,
 }
 
 /// Only a true "not found" is remembered, and not for long.
 const ABSENT: Duration = Duration::from_secs(2);
-/// While the remote does not answer, it is not asked about the same key more often than this.
+/// While the remote does not answer, it is not asked more often than this whether what is here of
+/// any key is current: those who read what is here must not all wait for it.
 const STALE: Duration = Duration::from_secs(5);
 const TURNS: usize = 1024;
 const REMEMBERED: usize = 100_000;
@@ -88,8 +113,10 @@ impl Seen {
         Self {
             current: Cache::new(REMEMBERED),
             absent: Cache::new(REMEMBERED),
+            changed: Cache::new(REMEMBERED),
             ttl: Duration::from_millis(ttl_ms),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+            unanswered: std::sync::Mutex::default(),
         }
     }
 
@@ -119,10 +146,39 @@ impl Seen {
         self.current.get(&id).is_some_and(|at| now.saturating_duration_since(at) < self.ttl)
     }
 
+    /// How long ago the remote said so.
+    pub(crate) fn age(&self, id: ObjectId, now: Instant) -> Duration {
+        self.current.get(&id).map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// It was current at this moment, which may lie in the past.
     pub(super) fn is_current_at(&self, id: ObjectId, at: Instant) {
-        self.absent.remove(&id);
-        self.current.insert(id, at);
+        if self.is_known_since(id, at) {
+            self.absent.remove(&id);
+            self.current.insert(id, at);
+        }
+    }
+
+    /// Whether nothing has changed since that is known of.
+    fn is_known_since(&self, id: ObjectId, at: Instant) -> bool {
+        self.changed.get(&id).is_none_or(|changed| changed < at)
+    }
+
+    /// Whether it was changed so lately that another node may not know.
+    pub(super) fn is_changed_lately(&self, id: ObjectId, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        self.changed.get(&id).is_some_and(|at| since(at) <= self.ttl)
+    }
+
+    /// Whether the remote did not answer such a question a moment ago.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let last = *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| now.saturating_duration_since(at) < STALE)
+    }
+
+    /// The remote did not answer; or, with none, it did.
+    pub(super) fn was_silent(&self, at: Option<Instant>) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Takes it for current for a while longer.
@@ -135,12 +191,20 @@ impl Seen {
         self.absent.get(&id).is_some_and(|at| now.saturating_duration_since(at) < ABSENT)
     }
 
-    pub(super) fn was_absent(&self, id: ObjectId, now: Instant) {
+    pub(super) fn was_absent(&self, id: ObjectId, at: Instant) {
         self.current.remove(&id);
-        self.absent.insert(id, now);
+        if self.is_known_since(id, at) {
+            self.absent.insert(id, at);
+        }
     }
 
-    /// Something was changed from here.
+    /// Something was changed at this moment.
+    pub(crate) fn is_changed(&self, id: ObjectId, now: Instant) {
+        self.changed.insert(id, now);
+        self.forget(id);
+    }
+
+    /// What was said of it says nothing any more.
     pub(super) fn forget(&self, id: ObjectId) {
         self.current.remove(&id);
         self.absent.remove(&id);
@@ -171,11 +235,20 @@ impl Inner {
             FetchPolicy::OnRequest => look.fetch,
             FetchPolicy::Always => true,
         };
-        if fetch && !id.is_derived() { self.fetch(id, look).await } else { Err(not_found()) }
+        if fetch && !id.is_derived() {
+            self.fetch(id, look, Turn::Owners).await
+        } else {
+            Err(not_found())
+        }
     }
 
     /// Restores the record of an object from what the remote has of it.
-    async fn fetch(&self, id: ObjectId, look: Look) -> Result<Found<'_>, Error> {
+    pub(crate) async fn fetch(
+        &self,
+        id: ObjectId,
+        look: Look,
+        whose: Turn,
+    ) -> Result<Found<'_>, Error> {
         let clock = self.env.clock.as_ref();
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
@@ -190,15 +263,27 @@ impl Inner {
         if self.seen.is_absent(id, clock.monotonic()) {
             return Err(not_found());
         }
-        let (head, arrived) = match self.ask(&id.to_string(), look).await {
-            Ok(answer) => answer,
-            Err(error) if error.kind() == RemoteErrorKind::NotFound => {
-                self.seen.was_absent(id, clock.monotonic());
-                return Err(not_found());
-            }
-            Err(error) => return Err(remote_error(error)),
+        let asked = match whose {
+            Turn::Owners => self.ask_owner(id, None, look).await,
+            Turn::Ours => Ok(None),
         };
-        let record = codec::from_head(id, &head)?;
+        let (record, arrived) = match asked {
+            Ok(Some(answer)) => (answer.record, answer.arrived),
+            Ok(None) => match self.ask(&id.to_string(), look, &Retry::DEMAND).await {
+                Ok((head, arrived)) => (codec::from_head(id, &head)?, arrived),
+                Err(error) if error.kind() == RemoteErrorKind::NotFound => {
+                    self.seen.was_absent(id, clock.monotonic());
+                    return Err(not_found());
+                }
+                Err(error) => return Err(remote_error(error)),
+            },
+            Err(error) => {
+                if error.kind() == ErrorKind::NotFound {
+                    self.seen.was_absent(id, clock.monotonic());
+                }
+                return Err(error);
+            }
+        };
         let stamp = record.stamp;
         self.commit(Change::Restore(record)).await?.made()?;
         let hot = self.live(id, true).await?;
@@ -212,20 +297,22 @@ impl Inner {
         &self,
         key: &str,
         look: Look,
+        retry: &Retry,
     ) -> Result<(RemoteHead, Option<Arrived>), RemoteError> {
         let entropy = self.env.entropy.as_ref();
         if let Some(range) = look.bytes.and_then(|bytes| first_range(bytes, self.fills.block())) {
             let get = || self.remote.get(key, RemoteGet::range(range.clone()));
-            match Retry::DEMAND.call(entropy, get).await {
+            match retry.call(entropy, get).await {
                 Ok(RemoteObject { head, range, body, .. }) => {
-                    return Ok((head, Some(Arrived { range, body })));
+                    let from = ArrivedFrom::Remote(body);
+                    return Ok((head, Some(Arrived { range, from })));
                 }
                 // It is empty, or ends before.
                 Err(error) if error.kind() == RemoteErrorKind::RangeNotSatisfiable => {}
                 Err(error) => return Err(error),
             }
         }
-        let head = Retry::DEMAND.call(entropy, || self.remote.head(key)).await?;
+        let head = retry.call(entropy, || self.remote.head(key)).await?;
         Ok((head, None))
     }
 
@@ -253,7 +340,7 @@ pub(crate) fn body_lost() -> Error {
 }
 
 /// Whole units that hold the first of the bytes wanted; none where the size has to be known first.
-fn first_range(wanted: Wanted, block: u64) -> Option<Range<u64>> {
+pub(crate) fn first_range(wanted: Wanted, block: u64) -> Option<Range<u64>> {
     let unit = UNIT as u64;
     let (start, end) = match wanted {
         Wanted::Whole => (0, block),

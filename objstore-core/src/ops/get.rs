@@ -13,7 +13,7 @@ use crate::env::{self, DiskFile};
 use crate::fills::{Fill, FillError, FillReader, Fills, Origin, Took};
 use crate::journal::{Entry, Presence};
 use crate::node::{Inner, Node};
-use crate::ops::fetch::{Arrived, Found, Wanted, body_lost};
+use crate::ops::fetch::{Arrived, ArrivedFrom, Found, Wanted, body_lost};
 use crate::ops::lookup::load_inline;
 use crate::ops::{Counts, Look, Target, journal_error, remote_error};
 use crate::remote::RemoteErrorKind;
@@ -122,6 +122,18 @@ impl Inner {
         ))
     }
 
+    /// Makes sure that what was found for another node is readable, and what came with it found by
+    /// others.
+    pub(crate) async fn open_found(&self, found: Found<'_>) -> Result<Opened, Error> {
+        let Found { hot, arrived, turn } = found;
+        let opened = self.pin(hot, arrived).await;
+        drop(turn);
+        opened.map_err(|missed| match missed {
+            Missed::Failed(error) => error,
+            Missed::Replaced => Error::new(ErrorKind::Busy, "the object is being overwritten"),
+        })
+    }
+
     /// Opens exactly this version, current or pending.
     pub(crate) async fn open_version(&self, hot: Arc<Hot>) -> Result<Opened, Error> {
         if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
@@ -189,8 +201,12 @@ impl Inner {
         if !current.is_some_and(|now| same(&now)) {
             return Err(Missed::Replaced);
         }
-        if let Some(Arrived { range, body }) = arrived {
-            fill.adopt(range, body);
+        match arrived {
+            Some(Arrived { range, from: ArrivedFrom::Remote(body) }) => fill.adopt(range, body),
+            Some(Arrived { range, from: ArrivedFrom::Peer(reply) }) => {
+                fill.adopt_from(range, reply);
+            }
+            None => {}
         }
         Ok(Opened { hot, file: None, fill: Some(fill) })
     }

@@ -1,6 +1,7 @@
 //! Objects by their key in the bucket: there the bucket is the truth, and what is here is a cache.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use objstore_client::options::{Conditions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
 use objstore_client::types::{
@@ -8,10 +9,13 @@ use objstore_client::types::{
 };
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::fetch::{Found, Look, Target};
+use tokio::sync::MutexGuard;
+
+use super::fetch::{Arrived, Found, Look, Target, Turn};
 use super::get::Object;
 use crate::bodies::{Outcome, ReceivedBody, Receiver};
 use crate::cache::Hot;
+use crate::cluster::FromOwner;
 use crate::env;
 use crate::journal::{Change, Entry, Live, Presence, Record};
 use crate::node::{Inner, Node};
@@ -56,7 +60,8 @@ impl Node {
     /// bucket. Of the options `level` and `write` say nothing here.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`ErrorKind::RemoteRefused`].
+    /// As [`put`](Self::put), [`ErrorKind::RemoteRefused`], and [`ErrorKind::InvalidKey`] for a key
+    /// that is an id: there the bucket keeps the object that was put by it.
     ///
     /// # Cancellation
     /// Dropping the future leaves the old object or the new one.
@@ -68,6 +73,7 @@ impl Node {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        check_not_an_id(key)?;
         inner.check_clock()?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
@@ -117,8 +123,8 @@ impl Node {
         };
         let opened = inner.open_version(Arc::new(version)).await?;
         let sent = inner.send(&key, &opened, &attributes, condition, &Retry::DEMAND).await;
-        // Whatever became of it: what was here may not be current any more.
-        inner.seen.forget(id);
+        // Whatever became of it: what is here and on other nodes may not be current any more.
+        inner.key_changed(id).await;
         let etag = sent.map_err(|error| match error {
             // It may be what this very put left there when its first answer was lost.
             NotStored::There(error) if error.may_be_made() => {
@@ -146,6 +152,7 @@ impl Node {
     /// Removes what the bucket has under a key. One that is not there is not an error.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidKey`] as [`put_key`](Self::put_key),
     /// [`ErrorKind::PreconditionFailed`], [`ErrorKind::Unavailable`] when the outcome is unknown,
     /// [`ErrorKind::RemoteRefused`], [`ErrorKind::Stopping`].
     ///
@@ -154,13 +161,14 @@ impl Node {
     pub async fn delete_key(&self, key: &ObjectKey, options: DeleteOptions) -> Result<(), Error> {
         let inner = &self.inner;
         inner.check_running()?;
+        check_not_an_id(key)?;
         let key: Arc<str> = key.as_str().into();
         let id = inner.key_id(&key);
         let _turn = inner.uploads.turn(id).await;
         let condition = inner.condition(&key, &options.conditions).await?;
         let call = || inner.remote.delete(&key, condition.clone());
         let deleted = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
-        inner.seen.forget(id);
+        inner.key_changed(id).await;
         deleted.map_err(remote_error)?;
         if let Some(old) = inner.lookup(id, false).await? {
             inner.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;
@@ -217,6 +225,16 @@ impl Inner {
     }
 
     pub(super) async fn find_key(&self, key: &Arc<str>, look: Look) -> Result<Found<'_>, Error> {
+        self.find_key_by(key, look, Turn::Owners).await
+    }
+
+    /// The same, and whose turn it is to ask the remote.
+    pub(crate) async fn find_key_by(
+        &self,
+        key: &Arc<str>,
+        look: Look,
+        whose: Turn,
+    ) -> Result<Found<'_>, Error> {
         let (id, clock) = (self.key_id(key), self.env.clock.as_ref());
         if let Some(found) = self.seen_lately(id, look).await? {
             return Ok(found);
@@ -228,37 +246,97 @@ impl Inner {
         }
         let asked = clock.monotonic();
         let here = self.lookup(id, false).await?;
-        let answer = match &here {
-            // What is here is most likely current, so that its bytes need not come again.
-            Some(_) => self.ask(key, Look { bytes: None, ..look }).await,
-            None => self.ask(key, look).await,
+        if let Some(hot) = &here
+            && !look.no_cache
+            && self.seen.is_silent(asked)
+        {
+            self.seen.stay(id, asked);
+            return Ok(Found::here(Arc::clone(hot)));
+        }
+        // What is here is most likely current, so that its bytes need not come again.
+        let bytes = look.bytes.filter(|_| here.is_none());
+        // Another node may not know yet of what was changed just now.
+        let ask_owner =
+            whose == Turn::Owners && !look.no_cache && !self.seen.is_changed_lately(id, asked);
+        let from_owner = match ask_owner {
+            true => self.ask_owner(id, Some(key), Look { bytes, ..look }).await,
+            false => Ok(None),
         };
+        match from_owner {
+            Ok(None) => {}
+            Ok(Some(FromOwner { record, age, arrived })) => {
+                let since = asked.checked_sub(age).unwrap_or(asked);
+                return self.take_on_key(key, record, here, arrived, since, turn).await;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.key_absent(id, asked, here.as_deref()).await?;
+                return Err(not_found());
+            }
+            Err(error) => return Err(error),
+        }
+        let retry = match (&here, look.no_cache) {
+            (Some(_), false) => Retry::REVALIDATE,
+            _ => Retry::DEMAND,
+        };
+        let answer = self.ask(key, Look { bytes, ..look }, &retry).await;
         let (head, arrived) = match (answer, here.clone()) {
-            (Ok(answer), _) => answer,
+            (Ok(answer), _) => {
+                self.seen.was_silent(None);
+                answer
+            }
             (Err(error), _) if error.kind() == RemoteErrorKind::NotFound => {
-                self.seen.was_absent(id, asked);
-                if let Some(old) = here {
-                    let stamp = old.entry.record.stamp;
-                    self.commit(Change::Uncache { id, stamp }).await?;
-                }
+                self.key_absent(id, asked, here.as_deref()).await?;
                 return Err(not_found());
             }
             // Better than nothing, and better than to keep everyone waiting.
-            (Err(error), Some(hot)) if error.kind().is_retryable() && !look.no_cache => {
+            (Err(error), Some(hot)) if says_nothing(error.kind()) && !look.no_cache => {
                 tracing::debug!(%error, "a key could not be revalidated; what is here is served");
                 self.seen.stay(id, clock.monotonic());
+                self.seen.was_silent(Some(clock.monotonic()));
                 return Ok(Found::here(hot));
             }
             (Err(error), _) => return Err(remote_error(error)),
         };
-        if let Some(hot) = here.filter(|hot| etag(hot) == Some(head.etag.as_str())) {
-            self.seen.is_current_at(id, asked);
+        let record = self.record_of_key(id, key, head);
+        self.take_on_key(key, record, here, arrived, asked, turn).await
+    }
+
+    /// The remote has nothing under a key.
+    async fn key_absent(
+        &self,
+        id: ObjectId,
+        asked: Instant,
+        here: Option<&Hot>,
+    ) -> Result<(), Error> {
+        self.seen.was_absent(id, asked);
+        if let Some(old) = here {
+            let stamp = old.entry.record.stamp;
+            self.commit(Change::Uncache { id, stamp }).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the remote had under a key at a moment, unless it is what is here.
+    async fn take_on_key<'a>(
+        &'a self,
+        key: &Arc<str>,
+        mut record: Record,
+        here: Option<Arc<Hot>>,
+        arrived: Option<Arrived>,
+        since: Instant,
+        turn: Option<MutexGuard<'a, ()>>,
+    ) -> Result<Found<'a>, Error> {
+        let id = record.id;
+        let tag = record.live.as_ref().and_then(|live| live.remote_etag.clone());
+        if let Some(hot) = here.filter(|hot| etag(hot) == tag.as_deref()) {
+            self.seen.is_current_at(id, since);
             return Ok(Found::here(hot));
         }
-        let record = self.record_of_key(id, key, head);
+        // Each node has stamps of its own for the bucket's keys.
+        record.stamp = self.stamps.next();
         let stamp = record.stamp;
         self.commit(Change::Cache { key: Arc::clone(key), record }).await?;
-        self.seen.is_current_at(id, asked);
+        self.seen.is_current_at(id, since);
         let hot = self.lookup(id, false).await?.ok_or_else(not_found)?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
         Ok(Found { hot, arrived, turn })
@@ -322,6 +400,23 @@ impl Inner {
             None => RemoteCondition::Absent,
         })
     }
+}
+
+/// Under a key that is an id lies the copy of the object that was put by it.
+fn check_not_an_id(key: &ObjectKey) -> Result<(), Error> {
+    let id = key.as_str().parse::<ObjectId>();
+    if id.is_ok_and(|id| id.to_string() == key.as_str()) {
+        return Err(Error::new(
+            ErrorKind::InvalidKey,
+            "this key is an id, under which the bucket keeps the object put by it; change it by its id",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a failed question leaves open what the bucket has.
+fn says_nothing(kind: RemoteErrorKind) -> bool {
+    kind.is_retryable() || kind == RemoteErrorKind::Forbidden
 }
 
 fn not_found() -> Error {

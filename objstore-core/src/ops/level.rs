@@ -6,7 +6,7 @@ use objstore_client::{Error, ErrorKind};
 
 use super::put::check_user_meta;
 use crate::cache::Hot;
-use crate::journal::{Change, Entry};
+use crate::journal::{Change, Entry, Live};
 use crate::node::Node;
 use crate::ops::NotStored;
 use crate::remote::{Retry, codec};
@@ -14,7 +14,8 @@ use crate::remote::{Retry, codec};
 impl Node {
     /// Raises the level of an object without sending its body again, and returns its metadata once
     /// the new level holds. A level is never lowered: asking for the same or a lower one changes
-    /// nothing and succeeds. With [`WriteMode::Back`] the new level holds once the journal has it,
+    /// nothing and succeeds, but for an object that the remote should have and is not on its way
+    /// there any more: it is stored there as if its level had been raised. With [`WriteMode::Back`] the new level holds once the journal has it,
     /// and the body is stored in the remote after that.
     ///
     /// # Errors
@@ -46,9 +47,20 @@ impl Node {
         let _turn = inner.uploads.turn(id).await;
         let hot = inner.live(id, true).await?;
         let record = &hot.entry.record;
-        let Some(live) = hot.entry.live().filter(|live| live.level < level) else {
+        let back = match write {
+            WriteMode::Default => inner.uploads.writes_back(),
+            mode => mode == WriteMode::Back,
+        };
+        let waits = || inner.uploads.queued(id).is_some_and(|queued| queued.refused.is_none());
+        // One that should be in the remote, and is neither there nor on its way, is sent there.
+        let lacks = |live: &Live| match live.remote_etag {
+            Some(_) => false,
+            None => live.level > Level::Local && !(back && waits()),
+        };
+        let Some(live) = hot.entry.live().filter(|live| live.level < level || lacks(live)) else {
             return Ok(Arc::clone(&hot.entry.meta));
         };
+        let level = level.max(live.level);
         check_user_meta(level, &live.user_meta)?;
         let mut raised = record.clone();
         if let Some(live) = &mut raised.live {
@@ -56,10 +68,6 @@ impl Node {
         }
         codec::to_attributes(&raised)?;
         let stamp = record.stamp;
-        let back = match write {
-            WriteMode::Default => inner.uploads.writes_back(),
-            mode => mode == WriteMode::Back,
-        };
         let remote_etag = match &live.remote_etag {
             Some(etag) => Some(etag.clone()),
             None if back => {
@@ -69,10 +77,12 @@ impl Node {
             None => {
                 let entry = Entry::new(raised, hot.entry.presence);
                 let version = Arc::new(Hot { entry, inline: hot.inline.clone() });
-                let uploaded = inner.upload(version, None, false, Retry::DEMAND).await;
+                let replaces = inner.replaced(id).await?;
+                let uploaded = inner.upload(version, replaces, false, Retry::DEMAND).await;
                 Some(uploaded.map_err(NotStored::into_error)?)
             }
         };
-        inner.commit(Change::Raise { id, stamp, level, remote_etag }).await?.made()
+        let meta = inner.commit(Change::Raise { id, stamp, level, remote_etag }).await?.made()?;
+        inner.replicated(meta, None).await
     }
 }

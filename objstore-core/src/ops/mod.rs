@@ -14,7 +14,9 @@ mod stats;
 mod upload;
 mod uploads;
 
-pub(crate) use fetch::{Look, Seen, Target, Wanted};
+pub(crate) use fetch::{
+    Arrived, ArrivedFrom, Found, Look, Seen, Target, Turn, Wanted, first_range,
+};
 pub use get::Object;
 pub(crate) use get::{Opened, unsatisfiable};
 pub(crate) use ids::IdSource;

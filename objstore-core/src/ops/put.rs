@@ -8,12 +8,14 @@ use crate::bodies::{Received, ReceivedBody, Receiver};
 use crate::env;
 use crate::journal::{Change, Committed, Live, NewBody, Put, Record};
 use crate::node::{Inner, Node};
+use crate::ops::NotStored;
 use crate::remote::{Retry, codec};
 
 impl Node {
     /// Stores a body under an id, as a new object or a new version of one, and returns its
-    /// metadata once it is as durable as its level asks for: synced to this node's disk, and from
-    /// level 1 on stored in the remote as well.
+    /// metadata once it is as durable as its level asks for: synced to this node's disk, from level 1
+    /// on stored in the remote as well, and at level 2 copied to the other nodes or on its way there:
+    /// these are waited for at most 2 s, and [`ObjectMeta::replicas`] says how many have a copy.
     ///
     /// The body is streamed; at most about half a MiB of it is in memory at a time. Of two puts of
     /// one id the one that came through last is what readers see; a reader never sees a mixture.
@@ -22,7 +24,8 @@ impl Node {
     /// [`ErrorKind::InvalidUserMeta`] when there is more of it than the level takes,
     /// [`ErrorKind::IncompleteBody`], [`ErrorKind::DigestMismatch`], [`ErrorKind::TooLarge`],
     /// [`ErrorKind::PreconditionFailed`], [`ErrorKind::StorageFull`]: nothing was stored.
-    /// [`ErrorKind::Unavailable`]: the outcome is unknown, sending the same again is safe.
+    /// [`ErrorKind::Unavailable`]: the outcome is unknown, sending the same again is safe; also when
+    /// fewer nodes than [`PutOptions::min_replicas`] have a copy in time.
     /// [`ErrorKind::Stopping`]. Errors of the body's stream are passed on.
     ///
     /// # Cancellation
@@ -43,6 +46,12 @@ impl Node {
             ));
         }
         check_user_meta(options.level, &options.user_meta)?;
+        if options.min_replicas.is_some_and(|least| least > 1) && options.level < Level::Full {
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "only an object of level 2 is copied to other nodes; ask for level 2, or for no replicas",
+            ));
+        }
         check_field("content type", options.content_type.as_deref())?;
         check_field("content encoding", options.content_encoding.as_deref())?;
         // Bad conditions are told before a long body is taken in; the commit judges them again.
@@ -59,10 +68,10 @@ impl Node {
             size_max: inner.settings.max_object_bytes,
         };
         let received = receiver.receive(body.into(), &options.digests).await?;
-        let size = received.size;
+        let (size, least) = (received.size, options.min_replicas);
         let meta = inner.store_received(id, received, options).await?;
         inner.counts.put(size);
-        Ok(meta)
+        inner.replicated(meta, least).await
     }
 }
 
@@ -92,6 +101,14 @@ pub(super) fn check_user_meta(level: Level, user_meta: &UserMeta) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+/// Of a version about which nothing is pending any more.
+fn settled(mut meta: Arc<ObjectMeta>) -> Arc<ObjectMeta> {
+    if meta.is_pending {
+        Arc::make_mut(&mut meta).is_pending = false;
+    }
+    meta
 }
 
 impl Inner {
@@ -182,6 +199,15 @@ impl Inner {
                 }
                 promoted
             }
+            Err(NotStored::Overtaken(later)) => {
+                let meta = Arc::clone(&version.entry.meta);
+                if self.commit(Change::Unstage(version)).await.is_ok() {
+                    staged.settled();
+                }
+                self.learn(*later).await?;
+                // As if it had come through, and been overwritten at once.
+                Ok(Committed::Superseded(settled(meta)))
+            }
             // What became of it is found out in the background.
             Err(error) if error.is_outcome_unknown() => Err(error.into_error()),
             Err(error) => {
@@ -190,6 +216,15 @@ impl Inner {
                 }
                 Err(error.into_error())
             }
+        }
+    }
+
+    /// Takes on the record of a version that the remote has, unless a later one or a delete is
+    /// known.
+    pub(crate) async fn learn(&self, record: Record) -> Result<(), Error> {
+        match self.commit(Change::Restore(record)).await {
+            Err(error) if error.kind().is_retryable() => Err(error),
+            _ => Ok(()),
         }
     }
 

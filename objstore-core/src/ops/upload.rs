@@ -24,6 +24,8 @@ pub(crate) enum NotStored {
     Here(Error),
     /// The remote did not take it.
     There(RemoteError),
+    /// The remote has a later version, of another node, which stays there.
+    Overtaken(Box<Record>),
 }
 
 impl From<RemoteError> for NotStored {
@@ -42,7 +44,7 @@ impl NotStored {
     /// Whether the remote may have it all the same.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         match self {
-            Self::Here(_) => false,
+            Self::Here(_) | Self::Overtaken(_) => false,
             Self::There(error) => error.may_be_made(),
         }
     }
@@ -52,6 +54,10 @@ impl NotStored {
         match self {
             Self::Here(error) => error,
             Self::There(error) => remote_error(error),
+            Self::Overtaken(_) => Error::new(
+                ErrorKind::PreconditionFailed,
+                "another node has put a later version meanwhile; read the object again, then decide",
+            ),
         }
     }
 }
@@ -59,7 +65,11 @@ impl NotStored {
 /// What a failed call of the remote becomes for the one who waits.
 pub(crate) fn remote_error(error: RemoteError) -> Error {
     let kind = error.kind();
-    tracing::warn!(%error, kind = kind.code(), "the bucket did not do what it was asked");
+    match kind {
+        // The asker's own condition.
+        RemoteErrorKind::PreconditionFailed => tracing::debug!(%error, "a condition does not hold"),
+        _ => tracing::warn!(%error, kind = kind.code(), "the bucket did not do what it was asked"),
+    }
     let retry_after = error.retry_after();
     let failed = match kind {
         // Said only where nothing was changed for certain: what is in the way may be the change
@@ -92,7 +102,7 @@ pub(crate) fn remote_error(error: RemoteError) -> Error {
 impl Inner {
     /// Stores a version in the remote and returns its tag there. `replaces` is the tag of what is
     /// expected in its place; what is there instead is replaced all the same, unless the change
-    /// was `conditional`.
+    /// was `conditional` or what is there is a later version.
     ///
     /// When the future is dropped the version may be in the remote or not.
     pub(crate) async fn upload(
@@ -139,6 +149,10 @@ impl Inner {
                         _ if !is_replaced(kind) => return Err(error.into()),
                         // The bucket is the judge between nodes.
                         Some(_) if conditional => return Err(error.into()),
+                        // So that the bucket ends with what all nodes end with.
+                        Some(later) if later.stamp > stamp => {
+                            return Err(NotStored::Overtaken(Box::new(later)));
+                        }
                         Some(other) => condition = RemoteCondition::Match(etag_of(&other)),
                         None => condition = RemoteCondition::Absent,
                     }

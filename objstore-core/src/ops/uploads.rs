@@ -8,7 +8,7 @@ use crate::env;
 use crate::journal::{Change, Committed, Entry, QueuedUpload, Stamp, load_pending};
 use crate::node::{Inner, Node};
 use crate::ops::{NotStored, journal_error};
-use crate::remote::{Doubt, RemoteErrorKind, Retry, Task};
+use crate::remote::{Doubt, RemoteCondition, RemoteErrorKind, Retry, Task};
 
 impl Node {
     /// Tries at once to store a version that waits for the remote, also one that the remote
@@ -72,8 +72,19 @@ impl Inner {
         let Some(version) = waiting.clone() else { return };
         match self.upload(version, queued.replaces.clone(), false, Retry::ONCE).await {
             Ok(etag) => {
-                let change = Change::Raise { id, stamp, level, remote_etag: Some(etag) };
+                let remote_etag = Some(etag.clone());
+                let change = Change::Raise { id, stamp, level, remote_etag };
                 if let Err(error) = self.commit(change).await {
+                    if queued.replaces.is_none() {
+                        self.take_back(id, etag).await;
+                    }
+                    self.upload_failed(id, queued, error.into()).await;
+                }
+            }
+            Err(NotStored::Overtaken(later)) => {
+                let over = Change::Waiting { id, stamp, upload: None };
+                if self.learn(*later).await.is_err() || self.commit(over).await.is_err() {
+                    let error = Error::new(ErrorKind::Unavailable, "the journal cannot be written");
                     self.upload_failed(id, queued, error.into()).await;
                 }
             }
@@ -81,8 +92,32 @@ impl Inner {
         }
     }
 
+    /// Removes from the remote what got there although the object was deleted meanwhile: whoever
+    /// deleted it was told that nothing of it was there.
+    async fn take_back(&self, id: ObjectId, etag: String) {
+        let current = self.lookup(id, false).await;
+        if !current.is_ok_and(|hot| hot.is_some_and(|hot| hot.entry.live().is_none())) {
+            return;
+        }
+        let (key, condition) = (id.to_string(), RemoteCondition::Match(etag));
+        let call = |condition: RemoteCondition| self.remote.delete(&key, condition);
+        let entropy = self.env.entropy.as_ref();
+        let removed = match Retry::DEMAND.call(entropy, || call(condition.clone())).await {
+            // Its turn is ours, so nothing of this node's has come in between.
+            Err(error) if error.kind() == RemoteErrorKind::Unsupported => {
+                Retry::DEMAND.call(entropy, || call(RemoteCondition::None)).await
+            }
+            removed => removed,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%id, %error, "the bucket has an object that was deleted while it was being stored");
+        }
+    }
+
     async fn upload_failed(&self, id: ObjectId, mut queued: QueuedUpload, error: NotStored) {
         let error = match error {
+            // Told apart before.
+            NotStored::Overtaken(_) => return self.uploads.over(id, queued.stamp),
             NotStored::There(error) => error,
             NotStored::Here(error) => crate::remote::RemoteError::new(
                 match error.kind() {
@@ -94,17 +129,22 @@ impl Inner {
             )
             .with_source(error),
         };
-        tracing::warn!(%id, %error, "an upload failed");
         // That others were faster a few times in a row says nothing about the next time.
         let for_good =
             matches!(error.kind(), RemoteErrorKind::Refused | RemoteErrorKind::Unsupported);
         if for_good {
+            tracing::warn!(%id, %error, "the bucket will not take an object; it waits until it is retried or dropped by hand");
             queued.refused = Some(error.to_string());
             // Not being able to note it only means that the next start tries once more.
             let (stamp, upload) = (queued.stamp, Some(queued.clone()));
             let _ = self.commit(Change::Waiting { id, stamp, upload }).await;
         }
         let (entropy, now) = (self.env.entropy.as_ref(), self.env.clock.monotonic());
+        if !for_good && self.uploads.is_news(now) {
+            tracing::warn!(%id, %error, "an upload failed and will be tried again; see the uploads for others");
+        } else {
+            tracing::debug!(%id, %error, "an upload failed");
+        }
         self.uploads.failed(id, queued, &error, entropy, now);
     }
 

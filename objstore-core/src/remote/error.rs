@@ -20,17 +20,18 @@ pub struct RemoteError {
 #[non_exhaustive]
 pub enum RemoteErrorKind {
     /// The object is not there, for certain. (A bucket that is not there is
-    /// [`Refused`](Self::Refused).)
+    /// [`Forbidden`](Self::Forbidden).)
     NotFound,
     /// The condition does not hold (412), or another change won while an upload was completed
     /// (409), which is spent then. Nothing was changed.
     PreconditionFailed,
     /// No byte of the range exists; [`RemoteError::size`] may have the size.
     RangeNotSatisfiable,
-    /// The store does not let us (401, 403). Says nothing about the object.
+    /// The store does not let us (401, 403), or there is no such bucket. Says nothing about the
+    /// object.
     Forbidden,
-    /// The store will not do this, however often it is asked (other 4xx, no such bucket, an upload
-    /// it does not know).
+    /// The store will not do this, however often it is asked (other 4xx, an upload it does not
+    /// know).
     Refused,
     /// The store cannot do this at all (501, or a condition it does not know).
     Unsupported,

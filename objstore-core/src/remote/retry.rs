@@ -26,6 +26,10 @@ impl Retry {
         longest_pause: Duration::from_secs(2),
     };
 
+    /// For somebody who waits and has something to go on with.
+    pub(crate) const REVALIDATE: Self =
+        Self { tries: 1, deadline: Duration::from_secs(2), ..Self::DEMAND };
+
     /// One call only.
     pub(crate) const ONCE: Self = Self { tries: 1, ..Self::DEMAND };
 

@@ -40,6 +40,9 @@ const RETRY: Retry = Retry {
     ..Retry::DEMAND
 };
 
+/// Of many failures one is told in this time; each is in the stats.
+const NEWS_PAUSE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Default)]
 struct List {
     queue: HashMap<ObjectId, Waiting>,
@@ -48,6 +51,8 @@ struct List {
     number: u64,
     doubts: usize,
     running: usize,
+    /// When a failure was last told in the log.
+    told: Option<Instant>,
 }
 
 /// A version that waits for the remote.
@@ -226,6 +231,16 @@ impl Uploads {
         }
         drop(list);
         self.more.notify_one();
+    }
+
+    /// Whether a failure is worth a line in the log: one is every ten seconds.
+    pub(crate) fn is_news(&self, now: Instant) -> bool {
+        let mut list = self.list();
+        let news = list.told.is_none_or(|told| now.saturating_duration_since(told) >= NEWS_PAUSE);
+        if news {
+            list.told = Some(now);
+        }
+        news
     }
 
     /// It has to be found out whether the remote has a version.

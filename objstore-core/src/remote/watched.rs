@@ -15,14 +15,14 @@ pub(crate) struct Watched {
     reach: Arc<Reach>,
 }
 
-/// What the last call of a remote met. A remote that was not called yet counts as reachable.
+/// What the last call of a remote met, if it was of no use. A remote that was not called yet counts as reachable.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     error: Mutex<Option<String>>,
 }
 
 impl Reach {
-    /// What the last call met, if it was not answered.
+    /// What the last call met, if it was not answered, or was not let.
     pub(crate) fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -59,7 +59,12 @@ impl Asked<'_> {
     fn answer(&mut self, error: Option<&RemoteError>) {
         self.answered = true;
         let unanswered = error.filter(|error| {
-            matches!(error.kind(), RemoteErrorKind::Unavailable | RemoteErrorKind::Throttled)
+            matches!(
+                error.kind(),
+                RemoteErrorKind::Unavailable
+                    | RemoteErrorKind::Throttled
+                    | RemoteErrorKind::Forbidden
+            )
         });
         self.reach.set(unanswered.map(ToString::to_string));
     }

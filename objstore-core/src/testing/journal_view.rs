@@ -1,3 +1,5 @@
+use std::fmt;
+
 use objstore_client::types::{Level, ObjectId};
 
 use crate::bodies::{file_path, verify_inline};
@@ -7,7 +9,7 @@ use crate::journal::{
 };
 
 /// A record as a journal has it, for tests that compare journals.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenRecord {
     /// Whose it is.
@@ -28,8 +30,16 @@ pub struct SeenRecord {
     pub sound: bool,
 }
 
+impl fmt::Debug for SeenRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { time, node, live, held, .. } = self;
+        let sum = blake3::hash(&self.record).to_hex();
+        write!(f, "{time} of {node}, held {held}, {live:?}, {}", sum.get(..8).unwrap_or_default())
+    }
+}
+
 /// What a record says of an object that is not deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenLive {
     /// Its level.
@@ -38,6 +48,15 @@ pub struct SeenLive {
     pub digest: Option<[u8; 32]>,
     /// Whether the remote has confirmed it.
     pub confirmed: bool,
+}
+
+impl fmt::Debug for SeenLive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, digest, confirmed } = self;
+        let sum = digest.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
+        let sum = sum.as_ref().and_then(|hex| hex.get(..8)).unwrap_or_default();
+        write!(f, "level {level}, body {sum}, confirmed {confirmed}")
+    }
 }
 
 /// All records of a journal, in order of their ids. Blocks.

@@ -1,6 +1,6 @@
 //! What has to hold once all is healed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use objstore_core::ErrorKind;
@@ -77,28 +77,29 @@ fn restless(world: &mut World) -> String {
         return format!("not answered: {unanswered:?}");
     }
     let up = world.up();
-    let mut first: Option<BTreeMap<ObjectId, Vec<u8>>> = None;
+    let mut first: Option<Journal> = None;
     for number in &up {
         let waiting = seen_waiting(world.machines[*number].journal.as_ref()).expect("readable");
         if !waiting.is_empty() {
             return format!("the bucket is waited for by node {number}: {waiting:?}");
         }
-        let records = journal(world, *number).into_iter();
-        let records: BTreeMap<_, _> = records.map(|(id, seen)| (id, seen.record)).collect();
-        match &first {
-            None => first = Some(records),
-            Some(others) if *others != records => {
-                let differing: Vec<_> = others
-                    .keys()
-                    .chain(records.keys())
-                    .filter(|id| others.get(id) != records.get(id))
-                    .map(|id| {
-                        format!("{id} {}/{}", others.contains_key(id), records.contains_key(id))
-                    })
-                    .collect();
-                return format!("node {number} differs from node {} in {differing:?}", up[0]);
-            }
-            Some(_) => {}
+        let records = journal(world, *number);
+        let Some(others) = &first else {
+            first = Some(records);
+            continue;
+        };
+        let same = |id: &&ObjectId| {
+            others.get(id).map(|seen| &seen.record) == records.get(id).map(|seen| &seen.record)
+        };
+        let all: BTreeSet<_> = others.keys().chain(records.keys()).collect();
+        let differing: Vec<_> = all.into_iter().filter(|id| !same(id)).collect();
+        if let Some(id) = differing.first() {
+            let (ours, theirs) = (records.get(id), others.get(id));
+            let count = differing.len();
+            return format!(
+                "{count} records differ, {id} is {ours:?} on node {number} and {theirs:?} on node {}",
+                up[0]
+            );
         }
     }
     String::new()

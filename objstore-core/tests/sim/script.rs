@@ -210,8 +210,8 @@ fn one_of(world: &World, numbers: &[usize]) -> Option<usize> {
 }
 
 /// The whole story of a seed up to the moment when all is healed, with so many machines at first
-/// and at most.
-pub async fn run(world: &mut World, first: Range<u64>, most: usize) {
+/// and at most, and faults in so many out of a thousand seeds.
+pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32) {
     let machines = first.start + world.dice.below(first.end - first.start);
     for _ in 0..machines {
         let number = world.add_machine();
@@ -220,7 +220,7 @@ pub async fn run(world: &mut World, first: Range<u64>, most: usize) {
         world.machines[number].clock.set(ahead, 0);
         world.start(number, false).await;
     }
-    let rough = world.dice.chance(850);
+    let rough = world.dice.chance(rough);
     let steps = 60 + world.dice.below(100);
     for _ in 0..steps {
         let pause = match world.dice.below(10) {

@@ -10,6 +10,8 @@
     clippy::unwrap_used
 )]
 
+pub mod nodes;
+
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -84,6 +84,7 @@ fn lines(uploads: &UploadStats) -> String {
         out.push_str(&format!(", the oldest for {oldest}"));
     }
     out.push('\n');
+    let shown = uploads.failures.len() as u64;
     for failure in &uploads.failures {
         let state = if failure.refused { "refused" } else { "failing" };
         let tries = HumanCount(failure.tries.into()).to_string();
@@ -92,6 +93,10 @@ fn lines(uploads: &UploadStats) -> String {
             failure.id,
             printable(&failure.error)
         ));
+    }
+    let more = uploads.failing.saturating_sub(shown);
+    if more > 0 {
+        out.push_str(&format!("and {} more\n", HumanCount(more)));
     }
     out
 }

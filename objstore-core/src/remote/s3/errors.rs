@@ -143,7 +143,9 @@ fn kind(call: Call, status: u16, code: Option<&str>) -> Kind {
         // If-Match on a key that has no object.
         Some("NoSuchKey") if matches!(call, Call::Put | Call::Complete) => Kind::PreconditionFailed,
         Some("NoSuchKey") => Kind::NotFound,
-        Some("NoSuchBucket" | "NoSuchUpload") => Kind::Refused,
+        // It may be made, or made again; until then nothing is known about its objects.
+        Some("NoSuchBucket") => Kind::Forbidden,
+        Some("NoSuchUpload") => Kind::Refused,
         Some("PreconditionFailed") => Kind::PreconditionFailed,
         // Another change of this key was under way, and this one was not made. The upload is
         // spent then, so completing it again cannot help.

@@ -1,0 +1,150 @@
+//! Copies that count: bodies of level 2 on every node, and what a node that leaves hands over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::Response;
+use objstore_client::types::{Level, ObjectId, ObjectMeta, Replicas};
+use objstore_client::wire::private::routes;
+use objstore_client::{Body, Error, ErrorKind};
+use tokio::time::timeout;
+
+use super::peers::{Peer, post};
+use crate::fills::{FillError, NotSettled};
+use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
+use crate::node::Inner;
+use crate::ops::remote_error;
+
+/// A put of level 2 waits for the other nodes at most this long.
+const COPIES_WITHIN: Duration = Duration::from_secs(2);
+/// A node that is asked for a copy answers within this time, with or without it.
+const HELD_WITHIN: Duration = Duration::from_millis(1800);
+/// The longest answer that is read, in bytes.
+const ANSWER_MAX: usize = 1024;
+const HELD: &str = "held";
+const QUEUED: &str = "queued";
+
+impl Inner {
+    /// Waits until the other nodes have copies of an object of level 2 that was just changed here,
+    /// or have noted that they are to have them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when fewer nodes than asked for have one in time.
+    pub(crate) async fn replicated(
+        &self,
+        mut meta: Arc<ObjectMeta>,
+        least: Option<u32>,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        // What waits for the bucket is answered at once, unless copies are asked for.
+        let waits = least.is_some_and(|least| least > 1) || !meta.is_pending;
+        if meta.consistency < Level::Full || !waits {
+            return Ok(meta);
+        }
+        let Some(hot) = self.lookup(meta.id, false).await? else { return Ok(meta) };
+        if hot.entry.record.level() < Level::Full {
+            return Ok(meta);
+        }
+        let frame = encode_record(&hot.entry.record);
+        let live = self.cluster.peers.live();
+        let mut asking: FuturesUnordered<_> =
+            live.iter().map(|peer| self.have_copied(peer, frame.clone())).collect();
+        let mut synced = u32::from(is_held(&hot.entry));
+        let all = async {
+            while let Some(copied) = asking.next().await {
+                synced += u32::from(copied);
+            }
+        };
+        let _ = timeout(COPIES_WITHIN, all).await;
+        let live = u32::try_from(live.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if least.is_some_and(|least| synced < least) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the object is stored, but only {synced} of {live} nodes have a copy so far; the others get it in the background"
+                ),
+            ));
+        }
+        Arc::make_mut(&mut meta).replicas = Some(Replicas { synced, live });
+        Ok(meta)
+    }
+
+    /// Whether a node has a synced copy of this version, or of a later one.
+    async fn have_copied(&self, peer: &Peer, record: Bytes) -> bool {
+        let asked = async {
+            let answer = self.cluster.peers.call(peer, post(routes::PUT, record)?).await?;
+            answer.into_body().collect(ANSWER_MAX).await
+        };
+        match asked.await {
+            Ok(answer) => answer == HELD,
+            Err(error) => {
+                tracing::debug!(node = %peer.id, %error, "a node could not be asked for a copy");
+                false
+            }
+        }
+    }
+
+    /// `POST /private/v1/put`: this node is to have a synced copy of a version. Of one of level 2
+    /// it has noted that when it answers.
+    pub(crate) async fn answer_copy(&self, frame: Bytes) -> Result<Response<Body>, Error> {
+        let wrong = |why: &'static str| Error::new(ErrorKind::InvalidRequest, why);
+        let record =
+            decode_record(&frame).map_err(|e| wrong("this is no record").with_source(e))?;
+        if record.live.is_none() || record.id.is_derived() {
+            return Err(wrong("only a live object of this cluster is copied"));
+        }
+        let (id, stamp) = (record.id, record.stamp);
+        self.merge(vec![record]).await?;
+        let held = timeout(HELD_WITHIN, self.hold(id, stamp)).await;
+        if let Ok(Err(error)) = &held {
+            tracing::debug!(%id, %error, "a copy could not be made yet");
+        }
+        let answer = if matches!(held, Ok(Ok(true))) { HELD } else { QUEUED };
+        Ok(Response::new(answer.into()))
+    }
+
+    /// Brings the body of this version here, as durable as if it had been put here; false when the
+    /// version is not current any more.
+    pub(super) async fn hold(&self, id: ObjectId, stamp: Stamp) -> Result<bool, Error> {
+        let current = self.lookup(id, false).await?;
+        let current = current.filter(|hot| hot.entry.record.stamp == stamp);
+        let Some(hot) = current else { return Ok(false) };
+        if is_held(&hot.entry) {
+            return Ok(true);
+        }
+        let Some(origin) = hot.entry.origin() else { return Ok(false) };
+        let size = origin.size;
+        let _room = self.usage.reserve(size)?;
+        let fill = self.fills.open(origin);
+        // A removal that came before the fill was opened would be undone by it.
+        let now = self.lookup(id, false).await?;
+        if now.is_none_or(|now| now.entry.record.stamp != stamp) {
+            return Ok(false);
+        }
+        let body = if size <= self.settings.inline_max_bytes as u64 {
+            HeldBody::Inline(fill.whole().await.map_err(not_brought)?.into())
+        } else {
+            let physical = fill.settle().await.map_err(|error| match error {
+                NotSettled::Fill(error) => not_brought(error),
+                NotSettled::Disk(error) => error,
+            })?;
+            HeldBody::File { physical }
+        };
+        self.commit(Change::Hold { id, stamp, body }).await?.made().map(|_| true)
+    }
+}
+
+/// Whether the whole body is here, and stays.
+fn is_held(entry: &Entry) -> bool {
+    matches!(entry.presence, Presence::Inline | Presence::File { .. })
+}
+
+fn not_brought(error: FillError) -> Error {
+    match error {
+        FillError::Stopping(error) => error,
+        FillError::Remote(error) => remote_error(error),
+        other => Error::new(ErrorKind::Unavailable, "the body cannot be had at the moment")
+            .with_source(other),
+    }
+}
