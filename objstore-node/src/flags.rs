@@ -305,6 +305,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "drain",
+        env: Some("APP_DRAIN"),
+        value: "0|1",
+        default: Some("0"),
+        meaning: "On SIGTERM hand what the bucket does not have to the other nodes before the end",
+        ..SETTING
+    },
+    Setting {
         name: "config",
         env: Some("APP_CONFIG"),
         value: "FILE",

@@ -10,6 +10,7 @@ mod budget;
 mod chores;
 mod cold;
 mod counts;
+mod drain;
 mod forget;
 mod frames;
 mod gossip;
@@ -41,6 +42,7 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use announce::{Changed, News};
 pub(crate) use cold::FromOwner;
+pub use drain::Drained;
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
