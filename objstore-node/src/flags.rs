@@ -308,7 +308,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "drain",
         env: Some("APP_DRAIN"),
         value: "0|1",
-        default: Some("0"),
+        group: CLUSTER,
+        shape: Shape::OptionalValue("1"),
+        default: "0",
         meaning: "On SIGTERM hand what the bucket does not have to the other nodes before the end",
         ..SETTING
     },
