@@ -24,6 +24,9 @@ enum Inner {
     },
 }
 
+/// The most bytes of memory that a body gets for its length alone.
+const EXPECTED_MAX: usize = 1 << 20;
+
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
 impl Body {
@@ -84,7 +87,9 @@ impl Body {
             Ok(bytes) => return Ok(bytes),
             Err(stream) => stream,
         };
-        let mut all = BytesMut::new();
+        // What a stranger says of its length is worth this much memory before it has come.
+        let expected = self.len().map_or(0, |len| usize::try_from(len).unwrap_or(usize::MAX));
+        let mut all = BytesMut::with_capacity(expected.min(EXPECTED_MAX));
         while let Some(chunk) = self.next().await {
             let chunk = chunk?;
             if all.len() + chunk.len() > limit {

@@ -42,7 +42,7 @@
 //! # Where to read on
 //! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
 //! means, each promise with its test), `docs/consistency.md` (what a read sees), `docs/bucket.md` (what
-//! is in the bucket), `docs/formats.md` (what is on the disk).
+//! is in the bucket), `docs/trust.md` (who may be a node), `docs/formats.md` (what is on the disk).
 
 mod background;
 mod bodies;

@@ -237,6 +237,9 @@ pub struct ClusterSettings {
     /// A member that has not been heard of for this long no longer counts, in milliseconds: what
     /// was deleted meanwhile is not kept for its sake. Default 7 days.
     pub forget_after_ms: u64,
+    /// How long a deleted object is answered as deleted at least, in milliseconds: after that, and
+    /// once all members know of it, the delete is forgotten. Default 1 day.
+    pub tombstone_keep_ms: u64,
     /// A file with the keys that the nodes of the cluster share, one a line: the first issues
     /// this node's certificate, all are accepted. It is read again when it changes. Default none:
     /// only what runs on this machine is served.
@@ -261,6 +264,7 @@ impl Default for ClusterSettings {
             nodes: Vec::new(),
             tag: "default".to_owned(),
             forget_after_ms: 7 * 24 * 3600 * 1000,
+            tombstone_keep_ms: 24 * 3600 * 1000,
             cluster_key_file: None,
             keys: Vec::new(),
             insecure: false,

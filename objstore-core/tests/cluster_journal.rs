@@ -1,52 +1,214 @@
-//! What one node writes, the others know: announced at once, compared again and again.
+//! What one node writes, the others know: announced at once, compared again and again, and deletes
+//! stay deletes.
+//!
+//! All nodes run in the test's thread, on a clock that jumps to whatever is due next.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use objstore_core::env::Env;
-use objstore_core::options::{DeleteOptions, PutOptions, WriteMode};
+use objstore_core::env::{Env, Listening, Network, NetworkFuture, OsEntropy, Workers};
+
+use objstore_core::journal::MemoryJournal;
+use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
 use objstore_core::remote::MemoryRemote;
-use objstore_core::testing::MemoryNetwork;
+use objstore_core::testing::{MemoryDisk, MemoryNetwork, SimClock, Steps, TaskBlocking};
 use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
-use objstore_core::{ErrorKind, Node, Settings};
-use support::until;
+use objstore_core::{Body, Error, ErrorKind, Node, PrivateService, Settings};
+use support::{journal, until};
+
+/// Five minutes, the most that a clock may be ahead, and more.
+const SIX_MINUTES: i64 = 6 * 60 * 1_000_000_000;
+const EPOCH: u64 = 1_790_000_000_000_000_000;
+
+/// A node's way to the others, which a test can cut.
+#[derive(Debug, Default)]
+struct Wire {
+    network: MemoryNetwork,
+    /// Shared by all: nodes that nobody reaches and that reach nobody.
+    cut: Arc<Mutex<BTreeSet<String>>>,
+    lose_announces: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+    mine: Mutex<String>,
+}
+
+impl Network for Wire {
+    fn resolve<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, io::Result<Vec<SocketAddr>>> {
+        self.network.resolve(address)
+    }
+
+    fn call<'a>(
+        &'a self,
+        to: &'a str,
+        request: http::Request<Body>,
+    ) -> NetworkFuture<'a, Result<http::Response<Body>, Error>> {
+        Box::pin(async move {
+            let is_announce = request.uri().path().ends_with("/announce");
+            let is_cut = {
+                let cut = self.cut.lock().unwrap();
+                cut.contains(to) || cut.contains(&*self.mine.lock().unwrap())
+            };
+            if is_cut || (is_announce && self.lose_announces.load(Ordering::Relaxed)) {
+                return Err(Error::new(ErrorKind::Transport, "no connection to the node"));
+            }
+            let sent = request.body().len().unwrap_or(0);
+            let answer = self.network.call(to, request).await?;
+            let got = answer.body().len().unwrap_or(0);
+            self.bytes.fetch_add(sent + got, Ordering::Relaxed);
+            Ok(answer)
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        address: &'a str,
+        service: PrivateService,
+    ) -> NetworkFuture<'a, Result<Box<dyn Listening>, Error>> {
+        Box::pin(async move {
+            let listening = self.network.listen(address, service).await?;
+            *self.mine.lock().unwrap() = listening.local_addr().to_string();
+            Ok(listening)
+        })
+    }
+}
+
+/// What outlives a node's process.
+struct Machine {
+    disk: Arc<MemoryDisk>,
+    journal: Arc<MemoryJournal>,
+    clock: Arc<SimClock>,
+    node: Option<Node>,
+    addr: String,
+}
 
 /// Nodes on one network with one bucket.
 struct Cluster {
     network: MemoryNetwork,
+    cut: Arc<Mutex<BTreeSet<String>>>,
+    lose_announces: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+    clock: SimClock,
     remote: Arc<MemoryRemote>,
-    nodes: Vec<Node>,
+    machines: Vec<Machine>,
+    keep_ms: u64,
 }
 
 impl Cluster {
     async fn of(n: usize) -> Self {
-        let remote = Arc::new(MemoryRemote::new("shared"));
-        let mut cluster = Self { network: MemoryNetwork::new(), remote, nodes: Vec::new() };
+        let mut cluster = Self {
+            network: MemoryNetwork::new(),
+            cut: Arc::default(),
+            lose_announces: Arc::default(),
+            bytes: Arc::default(),
+            clock: SimClock::new(EPOCH),
+            remote: Arc::new(MemoryRemote::new("shared")),
+            machines: Vec::new(),
+            keep_ms: 60_000,
+        };
         for _ in 0..n {
-            cluster.join(|_| {}).await;
+            cluster.join().await;
         }
+        cluster.meet().await;
         cluster
     }
 
-    async fn join(&mut self, change: impl FnOnce(&mut Settings)) -> Node {
+    async fn join(&mut self) -> usize {
+        let machine = Machine {
+            disk: Arc::default(),
+            journal: Arc::default(),
+            clock: Arc::new(self.clock.another()),
+            node: None,
+            addr: "127.0.0.1:0".to_owned(),
+        };
+        self.machines.push(machine);
+        let n = self.machines.len() - 1;
+        self.start(n).await;
+        n
+    }
+
+    async fn start(&mut self, n: usize) {
+        let seeds = self.machines.iter().filter_map(|m| m.node.as_ref()?.private_addr()).collect();
+        let machine = &self.machines[n];
         let mut settings = Settings::default();
-        settings.cluster.private_addr = Some("127.0.0.1:0".to_owned());
-        settings.cluster.nodes = self.nodes.iter().filter_map(Node::private_addr).collect();
-        change(&mut settings);
+        settings.cluster.private_addr = Some(machine.addr.clone());
+        settings.cluster.nodes = seeds;
+        settings.cluster.tombstone_keep_ms = self.keep_ms;
         let mut env = Env::default();
-        env.network = Some(Arc::new(self.network.clone()));
-        let builder = Node::builder().settings(settings).env(env).in_memory();
-        let node = builder.remote(Arc::clone(&self.remote) as _).start().await.unwrap();
-        self.nodes.push(node.clone());
-        let all = self.nodes.len() - 1;
-        until("all nodes know each other", async || {
-            self.nodes.iter().all(|node| live(node) == all)
+        env.workers = Workers::Tasks;
+        env.blocking = Arc::new(TaskBlocking::new(Arc::new(OsEntropy), Duration::ZERO));
+        env.clock = machine.clock.clone();
+        env.disk = Some(machine.disk.clone());
+        env.journal = Some(machine.journal.clone());
+        env.network = Some(Arc::new(Wire {
+            network: self.network.clone(),
+            cut: Arc::clone(&self.cut),
+            lose_announces: Arc::clone(&self.lose_announces),
+            bytes: Arc::clone(&self.bytes),
+            mine: Mutex::default(),
+        }));
+        let remote = Arc::clone(&self.remote) as _;
+        let builder = Node::builder().settings(settings).env(env).remote(remote);
+        let node = builder.start().await.unwrap();
+        self.machines[n].addr = node.private_addr().unwrap();
+        self.machines[n].node = Some(node);
+    }
+
+    async fn stop(&mut self, n: usize) {
+        let machine = &mut self.machines[n];
+        machine.node.take().unwrap().shutdown().await.unwrap();
+        machine.disk = Arc::new(machine.disk.after_power_cut(Steps::default()));
+        machine.journal = Arc::new(machine.journal.after_power_cut(Steps::default()));
+    }
+
+    fn node(&self, n: usize) -> &Node {
+        self.machines[n].node.as_ref().unwrap()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.machines.iter().filter_map(|machine| machine.node.as_ref())
+    }
+
+    /// Cuts a node off, or connects it again.
+    fn cut(&self, n: usize, is_cut: bool) {
+        let mut cut = self.cut.lock().unwrap();
+        let addr = self.machines[n].addr.clone();
+        if is_cut {
+            cut.insert(addr)
+        } else {
+            cut.remove(&addr)
+        };
+    }
+
+    /// Waits until all that run can ask each other.
+    async fn meet(&self) {
+        let others = self.nodes().count() - 1;
+        until("all nodes meet", async || self.nodes().all(|node| live(node) == others)).await;
+    }
+
+    /// Waits until all have the same journal.
+    async fn converge(&self) {
+        until("the journals converge", async || {
+            let mut journals = Vec::new();
+            for node in self.nodes() {
+                journals.push(known(node).await);
+            }
+            journals.windows(2).all(|pair| pair[0] == pair[1])
         })
         .await;
-        node
     }
+}
+
+/// A journal without what differs from node to node.
+async fn known(node: &Node) -> Vec<ObjectMeta> {
+    let mut known: Vec<_> = journal(node).await.iter().map(|meta| meta.as_ref().clone()).collect();
+    known.iter_mut().for_each(|meta| meta.is_symlink = false);
+    known
 }
 
 /// The peers that a node can ask.
@@ -54,46 +216,259 @@ fn live(node: &Node) -> usize {
     node.peers().iter().filter(|peer| peer.state == PeerState::Alive).count()
 }
 
-async fn level(node: &Node, id: ObjectId) -> Option<Level> {
-    node.head(id).await.ok().map(|meta| meta.consistency)
+async fn put(node: &Node, body: &'static str) -> ObjectId {
+    let id = node.new_id();
+    node.put(id, body, PutOptions::default()).await.unwrap();
+    id
 }
 
-/// Whether a node knows this very version, wherever its body is.
-async fn is_version(node: &Node, meta: &ObjectMeta) -> bool {
-    node.head(meta.id).await.is_ok_and(|known| {
-        let mut known = known.as_ref().clone();
-        known.is_symlink = meta.is_symlink;
-        known == *meta
-    })
+async fn delete(node: &Node, id: ObjectId) {
+    node.delete(id, DeleteOptions::default()).await.unwrap();
 }
 
-#[tokio::test]
+async fn kind(node: &Node, id: ObjectId) -> Option<ErrorKind> {
+    node.head(id).await.err().map(|error| error.kind())
+}
+
+async fn minutes(n: u64) {
+    tokio::time::sleep(Duration::from_secs(60 * n)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_node_changes_the_others_know() {
     let cluster = Cluster::of(3).await;
-    let [a, b, c] = cluster.nodes.as_slice() else { panic!() };
+    let [a, b, c] = [0, 1, 2].map(|n| cluster.node(n));
     let id = a.new_id();
     let first = a.put(id, "one", PutOptions::named("a.txt").unwrap()).await.unwrap();
-    for other in [b, c] {
-        until("the put is known", async || other.head(id).await.is_ok()).await;
-        assert!(is_version(other, &first).await);
-    }
+    cluster.converge().await;
+    assert_eq!(known(c).await[0].timestamp, first.timestamp);
     // From another node, with a later stamp whatever the clocks say.
     let second = b.put(id, "two!", PutOptions::default()).await.unwrap();
     assert!(second.timestamp > first.timestamp);
-    for other in [a, c] {
-        until("the overwrite is known", async || is_version(other, &second).await).await;
-    }
+    cluster.converge().await;
     b.set_level(id, Level::Remote, WriteMode::Default).await.unwrap();
-    for other in [a, c] {
-        until("the level is known", async || level(other, id).await == Some(Level::Remote)).await;
+    cluster.converge().await;
+    assert_eq!(a.head(id).await.unwrap().consistency, Level::Remote);
+    delete(c, id).await;
+    cluster.converge().await;
+    assert_eq!(kind(a, id).await, Some(ErrorKind::Deleted));
+    assert_eq!((a.stats().journal.objects, a.stats().journal.tombstones), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_announces_are_made_good() {
+    let cluster = Cluster::of(3).await;
+    cluster.lose_announces.store(true, Ordering::Relaxed);
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        ids.push(put(cluster.node(n % 3), "x").await);
     }
-    c.delete(id, DeleteOptions::default()).await.unwrap();
-    for other in [a, b] {
-        until("the delete is known", async || {
-            other.head(id).await.is_err_and(|e| e.kind() == ErrorKind::Deleted)
-        })
-        .await;
+    for id in ids.iter().take(20) {
+        delete(cluster.node(0), *id).await;
     }
-    let stats = a.stats().journal;
-    assert_eq!((stats.objects, stats.tombstones), (0, 1));
+    cluster.converge().await;
+    let stats = cluster.node(2).stats().journal;
+    assert_eq!((stats.objects, stats.tombstones), (40, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raised_level_of_another_nodes_version_comes_by_comparing() {
+    let cluster = Cluster::of(2).await;
+    let id = put(cluster.node(0), "x").await;
+    cluster.converge().await;
+    cluster.node(1).set_level(id, Level::Remote, WriteMode::Default).await.unwrap();
+    cluster.converge().await;
+    assert_eq!(cluster.node(0).head(id).await.unwrap().consistency, Level::Remote);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_node_takes_on_everything() {
+    let mut cluster = Cluster::of(1).await;
+    for _ in 0..300 {
+        put(cluster.node(0), "x").await;
+    }
+    cluster.join().await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(1).stats().journal.objects, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_beats_the_older_put_that_comes_after_it() {
+    let cluster = Cluster::of(3).await;
+    let id = put(cluster.node(0), "x").await;
+    cluster.converge().await;
+    // While one is away, the others overwrite and delete; it overwrites before they do.
+    cluster.cut(2, true);
+    minutes(2).await;
+    cluster.node(2).put(id, "y", PutOptions::default()).await.unwrap();
+    minutes(1).await;
+    delete(cluster.node(0), id).await;
+    cluster.cut(2, false);
+    cluster.meet().await;
+    cluster.converge().await;
+    for node in cluster.nodes() {
+        assert_eq!(kind(node, id).await, Some(ErrorKind::Deleted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_down_learns_of_a_delete() {
+    let mut cluster = Cluster::of(3).await;
+    let id = put(cluster.node(0), "x").await;
+    cluster.converge().await;
+    cluster.stop(2).await;
+    delete(cluster.node(1), id).await;
+    minutes(60).await;
+    // It is a member that counts, so the delete is not forgotten.
+    assert_eq!(cluster.node(1).stats().journal.tombstones, 1);
+    cluster.start(2).await;
+    until("it is deleted there", async || {
+        kind(cluster.node(2), id).await == Some(ErrorKind::Deleted)
+    })
+    .await;
+    cluster.meet().await;
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletes_are_forgotten_once_all_know_of_them_and_nothing_comes_back() {
+    let mut cluster = Cluster::of(3).await;
+    let mut ids = Vec::new();
+    for n in 0..30 {
+        ids.push(put(cluster.node(n % 3), "x").await);
+    }
+    cluster.converge().await;
+    for id in &ids {
+        delete(cluster.node(1), *id).await;
+    }
+    cluster.converge().await;
+    assert_eq!(cluster.node(0).stats().journal.tombstones, 30);
+    minutes(10).await;
+    for node in cluster.nodes() {
+        assert!(known(node).await.is_empty());
+    }
+    // Also not from a node that starts again.
+    cluster.stop(0).await;
+    cluster.start(0).await;
+    cluster.meet().await;
+    minutes(5).await;
+    for node in cluster.nodes() {
+        assert!(known(node).await.is_empty());
+        assert_eq!(kind(node, ids[0]).await, Some(ErrorKind::NotFound));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_node_brings_nothing_back_and_loses_nothing_of_its_own() {
+    let cluster = Cluster::of(3).await;
+    let old = put(cluster.node(0), "old").await;
+    let kept = put(cluster.node(1), "kept").await;
+    let gone = put(cluster.node(2), "gone").await;
+    cluster.converge().await;
+    minutes(2).await;
+    cluster.cut(2, true);
+    minutes(2).await;
+    // Written and deleted while it is away.
+    let own = put(cluster.node(2), "own").await;
+    delete(cluster.node(2), gone).await;
+    delete(cluster.node(0), old).await;
+    let away = cluster.node(2).id();
+    cluster.node(0).forget(away).await.unwrap();
+    minutes(60).await;
+    assert_eq!(cluster.node(1).stats().journal.tombstones, 0, "the delete was forgotten");
+    cluster.cut(2, false);
+    cluster.meet().await;
+    cluster.converge().await;
+    minutes(10).await;
+    cluster.converge().await;
+    for node in cluster.nodes() {
+        assert!(node.head(kept).await.is_ok());
+        assert!(node.head(own).await.is_ok(), "what it wrote meanwhile is offered");
+        assert!(node.head(old).await.is_err(), "what was deleted meanwhile stays deleted");
+        assert!(node.head(gone).await.is_err(), "what it deleted meanwhile is deleted everywhere");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_clusters_that_meet_lose_nothing() {
+    let mut cluster = Cluster::of(2).await;
+    put(cluster.node(0), "x").await;
+    put(cluster.node(1), "x").await;
+    cluster.converge().await;
+    // Both halves forget each other, and go on for long enough to forget deletes.
+    cluster.cut(1, true);
+    minutes(2).await;
+    for n in [0, 1] {
+        let other = cluster.node(1 - n).id();
+        cluster.node(n).forget(other).await.unwrap();
+        let id = put(cluster.node(n), "own").await;
+        delete(cluster.node(n), id).await;
+        put(cluster.node(n), "own").await;
+    }
+    minutes(30).await;
+    cluster.cut(1, false);
+    cluster.meet().await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(0).stats().journal.objects, 4);
+    let joined = cluster.join().await;
+    cluster.meet().await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(joined).stats().journal.objects, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_from_the_future_is_kept_aside_until_its_time_has_come() {
+    let cluster = Cluster::of(3).await;
+    let id = put(cluster.node(0), "x").await;
+    cluster.converge().await;
+    // While nobody tells it the time.
+    cluster.cut(2, true);
+    minutes(2).await;
+    cluster.machines[2].clock.set(SIX_MINUTES, 0);
+    let made = cluster.node(2).put(id, "y", PutOptions::default()).await.unwrap();
+    cluster.cut(2, false);
+    cluster.meet().await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(cluster.node(0).head(id).await.unwrap().timestamp < made.timestamp);
+    minutes(3).await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(0).head(id).await.unwrap().timestamp, made.timestamp);
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_yet_heard_of_is_not_absent() {
+    let cluster = Cluster::of(2).await;
+    cluster.lose_announces.store(true, Ordering::Relaxed);
+    let id = put(cluster.node(0), "x").await;
+    // Neither an announce nor a comparison has brought it.
+    assert!(cluster.node(1).head(id).await.is_ok());
+    let deleted = put(cluster.node(0), "x").await;
+    delete(cluster.node(0), deleted).await;
+    let read = cluster.node(1).get(deleted, GetOptions::default()).await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Deleted);
+    let unknown = cluster.node(0).new_id();
+    assert_eq!(kind(cluster.node(1), unknown).await, Some(ErrorKind::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_differences_cost_what_they_are_worth() {
+    let cluster = Cluster::of(2).await;
+    for _ in 0..20_000 {
+        put(cluster.node(0), "x").await;
+    }
+    cluster.converge().await;
+    minutes(2).await;
+    cluster.lose_announces.store(true, Ordering::Relaxed);
+    for n in 0..100 {
+        put(cluster.node(n % 2), "y").await;
+    }
+    let before = cluster.bytes.load(Ordering::Relaxed);
+    cluster.converge().await;
+    let spent = cluster.bytes.load(Ordering::Relaxed) - before;
+    assert!(spent < 256 * 1024, "{spent} bytes");
+    let before = cluster.bytes.load(Ordering::Relaxed);
+    minutes(10).await;
+    let idle = (cluster.bytes.load(Ordering::Relaxed) - before) / 600;
+    assert!(idle < 2048, "{idle} bytes a second");
+    println!("{spent} bytes for a hundred differences, {idle} bytes a second when idle");
 }

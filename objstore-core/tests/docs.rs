@@ -42,6 +42,26 @@ fn every_promise_has_a_test_of_that_name() {
 }
 
 #[test]
+fn every_promise_of_trust_has_tests_of_that_name() {
+    let text = read("objstore-core/docs/trust.md");
+    let (_, promises) = text.split_once("\n## Promises").unwrap();
+    for section in promises.split("\n### ").skip(1) {
+        let (heading, body) = section.split_once('\n').unwrap();
+        let mut tests = String::new();
+        let mut named = 0;
+        for name in quoted(body) {
+            if name.ends_with(".rs") {
+                tests = read(&format!("objstore-core/{name}"));
+            } else {
+                assert!(tests.contains(&format!("fn {name}(")), "{heading}: no test {name}");
+                named += 1;
+            }
+        }
+        assert!(named > 0, "{heading}: no test is named");
+    }
+}
+
+#[test]
 fn every_path_in_the_where_is_table_exists() {
     let readme = read("README.md");
     let (_, table) = readme.split_once("## Where is …?").expect("README has the table");

@@ -7,6 +7,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use objstore_core::env::Env;
 use objstore_core::{ClusterKey, Message, Node, NodeId, Received, Settings};
@@ -390,6 +391,38 @@ async fn a_frame_beyond_its_bound_is_refused_unread() {
     let message = from_node("POST", "/private/v1/message", me);
     assert_eq!(wire.ask(&message.clone().body(&pattern(Message::MAX))).await.status, 200);
     assert_eq!(wire.ask(&message.body(&pattern(Message::MAX + 1))).await.status, 413);
+}
+
+#[tokio::test]
+async fn one_node_cannot_take_all() {
+    let a = node(|_| {}).await;
+    let (greedy, other) = (stranger().await, stranger().await);
+    let frame =
+        |node: NodeId| from_node("POST", "/private/v1/hello", node).body(&pattern(1 << 20)).bytes();
+    // Frames that never end: at 8 MiB no more of them is taken, until one is given up.
+    let mut held = Vec::new();
+    let mut busy = None;
+    while busy.is_none() && held.len() < 100 {
+        let mut wire = Wire::open(address(&a)).await;
+        let bytes = frame(greedy);
+        wire.send(&bytes[..bytes.len() - 1]).await;
+        // Whoever is not refused gets no answer; how long that is waited for decides nothing.
+        let answer = tokio::time::timeout(Duration::from_millis(20), wire.begins());
+        busy = answer.await.ok();
+        held.push(wire);
+    }
+    assert_eq!(busy, Some(503));
+    // Eight frames are taken; 64 requests without bodies would be.
+    assert!((9..40).contains(&held.len()), "{}", held.len());
+    let mut wire = Wire::open(address(&a)).await;
+    let message = |node| from_node("POST", "/private/v1/message", node).body(b"x");
+    assert_eq!(wire.ask(&message(other)).await.status, 200, "another is served");
+    held.clear();
+    until("it is served again", async || {
+        let mut wire = Wire::open(address(&a)).await;
+        wire.exchange(&frame(greedy)).await.is_some_and(|reply| reply.status != 503)
+    })
+    .await;
 }
 
 /// A node follows nobody elsewhere: not by a redirect, and not by an address that a stranger says

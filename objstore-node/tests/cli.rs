@@ -839,3 +839,39 @@ fn a_key_file_that_changes_is_read_again() {
     std::fs::write(&file, &keys[1]).unwrap();
     node.log_until("other cluster keys are in force");
 }
+
+/// Peak memory of a process, in KiB.
+fn peak_memory(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn frames_of_peers_that_never_end_leave_memory_flat() {
+    let node = Node::start(&["--private-addr", "127.0.0.1:0"]);
+    let line = node.log_until("other nodes reach it at: ");
+    let (_, address) = line.split_once("reach it at: ").unwrap();
+    let before = peak_memory(&node);
+    let mut frame = vec![b'x'; (1 << 20) - 1];
+    let mut held = Vec::new();
+    for number in 0..300 {
+        // Each from a node of its own, so that the bound of one is not what holds.
+        let head = format!(
+            "POST /private/v1/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+             X-Objstore-Protocol: 1\r\nX-Objstore-Tag: default\r\nX-Objstore-Boot: 1\r\n\
+             X-Objstore-Node: 01BRNMMS1DK3CBD4ZZM2TQ8{number:03}\r\n\r\n",
+            frame.len() + 1
+        );
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.write_all(head.as_bytes()).unwrap();
+        // One that was refused is closed while it is being written to.
+        connection.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = connection.write_all(&frame);
+        held.push(connection);
+    }
+    frame.clear();
+    let grown = peak_memory(&node).saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    assert!(node.text("stats", &[]).contains("objects"));
+}

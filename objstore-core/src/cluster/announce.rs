@@ -164,6 +164,7 @@ pub(super) async fn run(node: &Weak<Inner>) {
         }
         drop(inner);
         tokio::select! {
+            biased;
             changed = live.changed() => if changed.is_err() { return },
             Some(_) = telling.join_next() => {}
         }
@@ -231,12 +232,32 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn take(taking: &'a Mutex<BTreeSet<NodeId>>, node: NodeId) -> Option<Self> {
-        lock(taking).insert(node).then_some(Self { taking, node })
+        let fresh = lock(taking).insert(node);
+        // Made only where it is taken: dropping one ends the turn, and takes the lock.
+        fresh.then(|| Self { taking, node })
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         lock(self.taking).remove(&self.node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An announce may arrive twice.
+    #[test]
+    fn a_second_turn_waits_for_the_end_of_the_first_and_does_not_end_it() {
+        let taking = Mutex::default();
+        let first = Turn::take(&taking, NodeId(1));
+        assert!(first.is_some());
+        assert!(Turn::take(&taking, NodeId(1)).is_none());
+        assert!(Turn::take(&taking, NodeId(1)).is_none());
+        assert!(Turn::take(&taking, NodeId(2)).is_some());
+        drop(first);
+        assert!(Turn::take(&taking, NodeId(1)).is_some());
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! [`Peers`] says who can be asked right now and asks; everything else stands on it.
 
+mod absent;
 mod address;
+mod agreements;
 mod announce;
 mod authority;
 mod bodies;
 mod budget;
 mod chores;
 mod cold;
+mod compare;
 mod counts;
+mod digesting;
 mod drain;
 mod forget;
 mod frames;
@@ -26,6 +30,7 @@ mod parked;
 mod peers;
 mod replicate;
 mod skew;
+mod sync;
 mod tcp;
 mod trust;
 
@@ -81,6 +86,8 @@ pub(crate) struct Cluster {
     public_addr: Mutex<String>,
     pub(crate) news: Arc<News>,
     parked: parked::Parked,
+    agreements: agreements::Agreements,
+    comparing: sync::Comparing,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -125,6 +132,8 @@ impl Cluster {
             has_warned_of_directories: AtomicBool::new(false),
             news,
             parked: parked::Parked::default(),
+            agreements: agreements::Agreements::load(store)?,
+            comparing: sync::Comparing::default(),
         })
     }
 
@@ -314,9 +323,12 @@ impl Inner {
         infos
     }
 
-    /// Whether the journal has been compared with that of another node since the start.
+    /// Whether the journal has been compared with that of another node since the start, or there is
+    /// none to compare it with.
     pub(crate) fn has_synced(&self) -> bool {
-        true
+        let cluster = &self.cluster;
+        cluster.comparing.has_synced()
+            || (cluster.has_looked.load(Ordering::Acquire) && cluster.peers.live().is_empty())
     }
 
     /// Whether this node knows as much as it can: it has looked for the others, and if there are
@@ -370,6 +382,8 @@ pub(crate) async fn run(node: Weak<Inner>) {
         hello::run(&node),
         trust::run(&node),
         announce::run(&node),
+        digesting::run(&node),
+        sync::run(&node),
         chores::run(&node),
     );
 }

@@ -43,10 +43,6 @@ impl Parked {
         let due = records.extract_if(.., |_, record| !is_beyond(record.stamp.time));
         due.map(|(_, record)| record).collect()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.records().len()
-    }
 }
 
 impl Inner {

@@ -102,6 +102,7 @@ async fn dispatch(
     };
     match (path, &head.method) {
         (routes::HELLO, &Method::POST) => inner.answer_hello(caller, frame().await?).await,
+        (routes::SYNC, &Method::POST) => inner.answer_sync(caller, frame().await?).await,
         (routes::ANNOUNCE, &Method::POST) => inner.answer_announce(caller, frame().await?).await,
         (routes::GOSSIP, &Method::POST) => inner.answer_gossip(caller, &frame().await?),
         (routes::FORGET, &Method::POST) => inner.answer_forget(frame().await?).await,

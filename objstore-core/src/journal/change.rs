@@ -79,6 +79,9 @@ pub(crate) enum Change {
     /// Forgets these versions, bodies included, without a tombstone: the cluster has forgotten
     /// their deletes.
     Drop(Vec<(ObjectId, Stamp)>),
+    /// Deletes again what is deleted here already, with stamps of now: the cluster may have forgotten
+    /// these deletes before all of it had heard of them.
+    Renew(Vec<ObjectId>),
     /// Moves the horizon to the later of this one and the one there is, and forgets some of the
     /// tombstones before it.
     Collect(Horizon),
@@ -124,8 +127,6 @@ pub(crate) enum Committed {
     Superseded(Arc<ObjectMeta>),
     /// The notes are durable.
     Noted,
-    /// So many records changed something, and are durable.
-    Merged(usize),
     /// The tombstones are forgotten; there are more.
     Collected { more: bool },
     /// The object has a higher level than the new version, which must first do what that level

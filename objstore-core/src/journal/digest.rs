@@ -5,13 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use objstore_client::types::ObjectId;
+use tokio::sync::Notify;
 
 /// Children of a node of the tree.
 pub(crate) const FANOUT: usize = 16;
 /// Levels below the root; the last has the leaves.
 pub(crate) const DEPTH: u8 = 4;
 /// Leaves of the tree: some fifteen records in each at a million.
-pub(crate) const LEAVES: usize = 1 << 16;
+const LEAVES: usize = 1 << 16;
 /// A leaf's list grows by this many records at a time, so that a million take no 64 MiB.
 const GROWTH: usize = 4;
 
@@ -26,6 +27,8 @@ const GROWTH: usize = 4;
 pub(crate) struct Digest {
     key: [u8; 32],
     state: Mutex<State>,
+    /// Told when it has to be built anew.
+    pub(crate) was_lost: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +66,11 @@ impl Digest {
     pub(crate) fn new(tag: &str, is_wanted: bool) -> Self {
         let key = blake3::derive_key("objstore 2026-11 digest of a journal", tag.as_bytes());
         let phase = if is_wanted { Phase::Behind } else { Phase::Off };
-        Self { key, state: Mutex::new(State { phase, ..State::default() }) }
+        Self {
+            key,
+            state: Mutex::new(State { phase, ..State::default() }),
+            was_lost: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,6 +118,7 @@ impl Digest {
         if !matches!(state.phase, Phase::Off) {
             let generation = state.generation + 1;
             *state = State { generation, ..State::default() };
+            self.was_lost.notify_one();
         }
     }
 
@@ -178,7 +186,8 @@ impl Digest {
     }
 
     /// Records in it.
-    pub(crate) fn len(&self) -> u64 {
+    #[cfg(test)]
+    fn len(&self) -> u64 {
         self.state().count
     }
 
@@ -203,7 +212,8 @@ impl Digest {
     }
 
     /// Bytes of memory that it takes.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn memory_bytes(&self) -> u64 {
         let state = self.state();
         let sums: usize = state.sums.iter().map(|level| level.len() * 16).sum();
         let lists: usize =

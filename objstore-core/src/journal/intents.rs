@@ -130,6 +130,18 @@ pub(crate) fn load_pending(
     store.get(Space::Meta, &pending_key(id, stamp))?.map(|value| decode(&value)).transpose()
 }
 
+/// The stamp of the oldest pending version. Blocks.
+pub(crate) fn oldest_pending(store: &dyn JournalStore) -> Result<Option<Stamp>, StoreError> {
+    let mut oldest: Option<Stamp> = None;
+    each(store, PENDING, |key, _| {
+        if let Some(stamp) = key.last_chunk().map(|bytes| Stamp::from_bytes(*bytes)) {
+            oldest = Some(oldest.map_or(stamp, |known| known.min(stamp)));
+        }
+        Ok(())
+    })?;
+    Ok(oldest)
+}
+
 /// The upload that waits for an object, if one does. Blocks.
 pub(crate) fn load_queued(
     store: &dyn JournalStore,

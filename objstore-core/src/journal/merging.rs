@@ -25,15 +25,12 @@ impl Writer {
         records: Vec<Record>,
         group: &mut Group,
     ) -> Result<Judged, Stop> {
-        let mut changed = 0;
+        let mut is_new = false;
         for record in records {
             self.stamps.saw(record.stamp.time);
-            changed += usize::from(self.merge_one(record, group)?);
+            is_new |= self.merge_one(record, group)?;
         }
-        match changed {
-            0 => Err(Stop::At(Committed::Merged(0))),
-            changed => Ok(Judged::done(Committed::Merged(changed))),
-        }
+        if is_new { Ok(Judged::done(Committed::Noted)) } else { Err(Stop::At(Committed::Noted)) }
     }
 
     /// Whether it changed anything.
@@ -67,11 +64,7 @@ impl Writer {
         if merged.live.is_none() && is_older && merged.stamp.time < self.horizon.collected {
             // Others have forgotten this delete, and some node has not heard of it: it is made
             // once more.
-            let mut again = merged;
-            again.stamp = self.stamps.next();
-            again.modified = again.stamp.time;
-            group.news.push(id);
-            self.take_on(Some(&known), again, group);
+            self.delete_again(&known, merged, group);
             return Ok(true);
         }
         if merged == known.entry.record {
@@ -83,6 +76,24 @@ impl Writer {
             self.take_on(Some(&known), merged, group);
         }
         Ok(true)
+    }
+
+    pub(super) fn renew(&mut self, ids: Vec<ObjectId>, group: &mut Group) -> Result<Judged, Stop> {
+        for id in ids {
+            let current = self.current(id, group)?;
+            if let Some(known) = current.filter(|known| known.entry.live().is_none()) {
+                let tombstone = known.entry.record.clone();
+                self.delete_again(&known, tombstone, group);
+            }
+        }
+        Ok(Judged::done(Committed::Noted))
+    }
+
+    fn delete_again(&mut self, known: &Hot, mut tombstone: Record, group: &mut Group) {
+        tombstone.stamp = self.stamps.next();
+        tombstone.modified = tombstone.stamp.time;
+        group.news.push(tombstone.id);
+        self.take_on(Some(known), tombstone, group);
     }
 
     /// Puts a version of another node in place of the one known here.

@@ -25,14 +25,16 @@ pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
 
 pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
-pub(crate) use digest::{DEPTH, Digest, FANOUT, LEAVES};
+pub(crate) use digest::{DEPTH, Digest, FANOUT};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode, decode_entry, decode_foreign, decode_record, encode, encode_record,
     garbage_prefix, garbage_version, load_entry,
 };
 pub(crate) use identity::settle_node_id;
-pub(crate) use intents::{BegunUpload, Intents, Note, QueuedUpload, each, load_pending};
+pub(crate) use intents::{
+    BegunUpload, Intents, Note, QueuedUpload, each, load_pending, oldest_pending,
+};
 pub(crate) use mark::{LogCopy, Mark};
 pub(crate) use past::{Agreed, Horizon, gone_for_good, load_gone};
 pub(crate) use record::{Entry, Live, Presence, Record};

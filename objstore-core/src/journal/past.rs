@@ -91,8 +91,6 @@ pub(crate) struct Agreed {
     pub(crate) heard: u64,
     /// When they last spoke, in nanoseconds since the Unix epoch.
     pub(crate) seen: u64,
-    /// The other is not waited for any more.
-    pub(crate) is_forgotten: bool,
 }
 
 impl Agreed {

@@ -22,7 +22,7 @@ use super::format::{
 };
 use super::intents::{Note, PendingVersion, QueuedUpload, load_pending, load_queued, pending_key};
 use super::mark::Mark;
-use super::past::{Horizon, load_gone};
+use super::past::{Horizon, gone_for_good, load_gone};
 use super::record::{Entry, Presence, Record};
 use super::stamp::StampSource;
 use super::store::{Batch, JournalStore, Space, StoreError};
@@ -285,6 +285,7 @@ impl Writer {
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),
             Change::Drop(versions) => self.drop_versions(versions, group),
+            Change::Renew(ids) => self.renew(ids, group),
             Change::Collect(horizon) => self.collect(horizon, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
         });
@@ -453,6 +454,9 @@ impl Writer {
         let gone = load_gone(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
         if gone.is_some_and(|gone| gone >= record.stamp) {
             return Err(Stop::Failed(crate::ops::not_found()));
+        }
+        if gone.is_some() {
+            group.note(gone_for_good(id));
         }
         // Its node may have had a clock ahead of ours; what is put from now on is later.
         self.stamps.saw(record.stamp.time);

@@ -51,6 +51,7 @@ impl Inner {
             true => self.uploads.turn(id).await,
             false => None,
         };
+        self.lookup_anywhere(id, false).await?;
         let change = Change::Delete { id, conditions: options.conditions };
         let meta = self.commit(change).await?.made()?;
         if options.purge {

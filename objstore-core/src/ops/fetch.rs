@@ -12,10 +12,11 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bodies::UNIT;
 use crate::cache::Hot;
+use crate::env;
 use crate::fills::PeerReply;
-use crate::journal::{Change, Presence, Record};
+use crate::journal::{Change, Presence, Record, gone_for_good, load_gone};
 use crate::node::Inner;
-use crate::ops::{not_found, remote_error};
+use crate::ops::{journal_error, not_found, remote_error};
 use crate::remote::{
     RemoteError, RemoteErrorKind, RemoteGet, RemoteHead, RemoteObject, Retry, codec,
 };
@@ -218,7 +219,7 @@ impl Inner {
             Target::Key(key) => return self.find_key(key, look).await,
             Target::Id(id) => *id,
         };
-        if let Some(hot) = self.lookup(id, look.bytes.is_some()).await? {
+        if let Some(hot) = self.lookup_anywhere(id, look.bytes.is_some()).await? {
             return match (&hot.entry.key, hot.entry.live()) {
                 (Some(key), _) => self.find_key(&Arc::clone(key), look).await,
                 (None, Some(_)) => {
@@ -273,6 +274,7 @@ impl Inner {
                 Ok((head, arrived)) => (codec::from_head(id, &head)?, arrived),
                 Err(error) if error.kind() == RemoteErrorKind::NotFound => {
                     self.seen.was_absent(id, clock.monotonic());
+                    self.forget_gone(id).await?;
                     return Err(not_found());
                 }
                 Err(error) => return Err(remote_error(error)),
@@ -289,6 +291,16 @@ impl Inner {
         let hot = self.live(id, true).await?;
         let arrived = arrived.filter(|_| hot.entry.record.stamp == stamp);
         Ok(Found { hot, arrived, turn })
+    }
+
+    /// The remote does not have an object: a delete of it need not be remembered on its account.
+    async fn forget_gone(&self, id: ObjectId) -> Result<(), Error> {
+        let store = Arc::clone(&self.store);
+        let load = move || load_gone(store.as_ref(), id);
+        if env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?.is_some() {
+            self.commit(Change::Note(vec![gone_for_good(id)])).await?;
+        }
+        Ok(())
     }
 
     /// Asks the remote about an object, and for the first of the bytes wanted at once, so that a

@@ -40,7 +40,7 @@ impl Inner {
 
     /// The newest version, if it is not a tombstone.
     pub(crate) async fn live(&self, id: ObjectId, with_body: bool) -> Result<Arc<Hot>, Error> {
-        let hot = self.lookup(id, with_body).await?.ok_or_else(not_found)?;
+        let hot = self.lookup_anywhere(id, with_body).await?.ok_or_else(not_found)?;
         if hot.entry.live().is_some() { Ok(hot) } else { Err(deleted(&hot.entry)) }
     }
 }

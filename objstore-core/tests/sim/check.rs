@@ -182,7 +182,8 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
         let fine = match (&found, live) {
             (Ok(digest), Some(live)) => *digest == live.digest,
             (Err(error), Some(live)) => {
-                error.kind() == ErrorKind::BodyLost
+                // Unavailable while a machine that will never come back is not yet given up.
+                matches!(error.kind(), ErrorKind::BodyLost | ErrorKind::Unavailable)
                     && live.level == Level::Local
                     && may_be_lost(world, id, seen)
             }

@@ -216,7 +216,7 @@ impl Gate {
 
     /// Says in the log why somebody was not let in.
     fn tell(&self, from: SocketAddr, why: &str) {
-        if let Some(more) = self.told.may_tell() {
+        if let Some(more) = self.told.may_tell(from.ip().to_canonical(), why) {
             tracing::warn!(%from, untold = more, "refused a connection of another node: {why}");
         }
     }

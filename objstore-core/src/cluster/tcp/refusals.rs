@@ -1,6 +1,8 @@
 //! Why nodes do not get together, in words that say what to do.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ const SAME_KEY: &str = "give both nodes the same --cluster-key-file";
 
 /// A refusal is told this often at most.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Different refusals told within that time.
+const REMEMBERED: usize = 64;
 
 pub(super) fn transport(why: &'static str) -> Error {
     Error::new(ErrorKind::Transport, why)
@@ -95,19 +99,29 @@ fn not_http(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
-/// Log lines about refused connections: whoever knocks without end does not fill the log.
+/// Log lines about refused connections: each reason is told of each address, and whoever knocks
+/// without end does not fill the log.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<(Option<Instant>, u64)>);
+pub(super) struct Told(Mutex<BTreeMap<(IpAddr, String), (Instant, u64)>>);
 
 impl Told {
-    /// How many were not told since the last line, if there may be one now.
-    pub(super) fn may_tell(&self) -> Option<u64> {
+    /// How many of the same were not told since the last line, if there may be one now.
+    pub(super) fn may_tell(&self, from: IpAddr, why: &str) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0.is_some_and(|last| last.elapsed() < PAUSE) {
-            told.1 += 1;
+        let key = (from, why.to_owned());
+        if let Some((last, untold)) = told.get_mut(&key) {
+            if last.elapsed() < PAUSE {
+                *untold += 1;
+                return None;
+            }
+            *last = Instant::now();
+            return Some(std::mem::take(untold));
+        }
+        told.retain(|_, (last, _)| last.elapsed() < PAUSE);
+        if told.len() >= REMEMBERED {
             return None;
         }
-        told.0 = Some(Instant::now());
-        Some(std::mem::take(&mut told.1))
+        told.insert(key, (Instant::now(), 0));
+        Some(0)
     }
 }

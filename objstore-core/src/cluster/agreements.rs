@@ -1,0 +1,189 @@
+//! What this node and the others have of each other, and which deletes all of them know of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use objstore_client::Error;
+
+use crate::env;
+use crate::journal::{Agreed, Change, Committed, Horizon, JournalStore, NodeId, StoreError};
+use crate::node::Inner;
+use crate::ops::journal_error;
+
+/// Notes of nodes that are no members any more; beyond, those seen longest ago go.
+const FORMER: usize = 1024;
+
+/// What was agreed with each node. The journal has it too.
+#[derive(Debug)]
+pub(super) struct Agreements(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    agreed: BTreeMap<NodeId, Agreed>,
+    /// What each member said all others have of it.
+    floors: BTreeMap<NodeId, u64>,
+    /// Who counted when that was last looked at; none right after a start.
+    counted: Option<BTreeSet<NodeId>>,
+    /// Agreements from before this time of ours are worth nothing: a member was given up then, and
+    /// what only one node had of it has to reach the others first.
+    since: u64,
+}
+
+impl Agreements {
+    /// What a journal remembers. Blocks.
+    pub(super) fn load(store: &dyn JournalStore) -> Result<Self, StoreError> {
+        let agreed = Agreed::load_all(store)?.into_iter().collect();
+        Ok(Self(Mutex::new(Table { agreed, ..Table::default() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Agreed {
+        self.lock().agreed.get(&node).copied().unwrap_or_default()
+    }
+
+    /// What a member says all others have of it.
+    pub(super) fn has_floor(&self, node: NodeId, floor: u64) {
+        self.lock().floors.insert(node, floor);
+    }
+
+    /// The time up to which all these nodes have told this one everything.
+    fn heard_of_all(&self, nodes: impl IntoIterator<Item = NodeId>) -> u64 {
+        let table = self.lock();
+        let heard = |node| table.agreed.get(&node).map_or(0, |agreed| agreed.heard);
+        nodes.into_iter().map(heard).min().unwrap_or(u64::MAX)
+    }
+
+    /// When this node last gave everything to a node that counts no more, or to this one.
+    pub(super) fn given_to_former(&self, counted: &BTreeSet<NodeId>, to: NodeId) -> u64 {
+        let table = self.lock();
+        let former = table.agreed.iter().filter(|(id, _)| **id == to || !counted.contains(id));
+        former.map(|(_, agreed)| agreed.given).max().unwrap_or(0)
+    }
+
+    /// Who counts from now on.
+    fn count(&self, counted: &BTreeSet<NodeId>, now: u64) {
+        let mut table = self.lock();
+        if table.counted.as_ref().is_none_or(|former| !former.is_subset(counted)) {
+            table.since = now;
+        }
+        table.counted = Some(counted.clone());
+        table.floors.retain(|id, _| counted.contains(id));
+    }
+
+    /// The time up to which all members have everything that this node had.
+    fn floor(&self, counted: &BTreeSet<NodeId>) -> u64 {
+        let table = self.lock();
+        let given = |node: &NodeId| {
+            let given = table.agreed.get(node).map_or(0, |agreed| agreed.given);
+            if given > table.since { given } else { 0 }
+        };
+        counted.iter().map(given).min().unwrap_or(u64::MAX)
+    }
+
+    /// The lowest floor of the others.
+    fn floor_of_others(&self, counted: &BTreeSet<NodeId>) -> u64 {
+        let table = self.lock();
+        let floor = |node: &NodeId| table.floors.get(node).copied().unwrap_or(0);
+        counted.iter().map(floor).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Inner {
+    /// The members whose absence counts, without this node.
+    pub(super) fn counted(&self) -> BTreeSet<NodeId> {
+        let members = self.cluster.members.all().into_iter();
+        let counted =
+            members.filter(|(id, member)| member.forgotten.is_none() && *id != self.node_id);
+        counted.map(|(id, _)| id).collect()
+    }
+
+    /// What this node tells others about itself: the time up to which all have what it had.
+    pub(super) fn floor(&self) -> u64 {
+        let counted = self.counted();
+        self.cluster.agreements.count(&counted, self.stamps.now());
+        self.cluster.agreements.floor(&counted).min(self.stamps.now())
+    }
+
+    /// Whether there may be deletes before this horizon that this node has missed. `members` are
+    /// those among whom it was found.
+    pub(super) fn is_behind(&self, horizon: u64, members: &[NodeId]) -> bool {
+        let known = self.shared.horizon();
+        let others = members.iter().copied().filter(|id| *id != self.node_id);
+        horizon > known.covered.max(known.collected)
+            && (others.clone().next().is_none()
+                || horizon > self.cluster.agreements.heard_of_all(others))
+    }
+
+    /// Writes down what is agreed with a node now.
+    pub(super) async fn agree(
+        &self,
+        node: NodeId,
+        given: Option<u64>,
+        heard: Option<u64>,
+    ) -> Result<(), Error> {
+        let mut agreed = self.cluster.agreements.get(node);
+        agreed.given = agreed.given.max(given.unwrap_or(0));
+        agreed.heard = agreed.heard.max(heard.unwrap_or(0));
+        agreed.seen = self.env.clock.wall_nanos();
+        let mut notes = vec![agreed.note(node)];
+        let former: Vec<_> = {
+            let counted = self.counted();
+            let table = self.cluster.agreements.lock();
+            let former = table.agreed.iter().filter(|(id, _)| !counted.contains(id));
+            former.map(|(id, agreed)| (agreed.seen, *id)).collect::<BTreeSet<_>>()
+        }
+        .into_iter()
+        .rev()
+        .skip(FORMER)
+        .map(|(_, id)| id)
+        .collect();
+        notes.extend(former.iter().map(|id| Agreed::over(*id)));
+        self.commit(Change::Note(notes)).await?;
+        let mut table = self.cluster.agreements.lock();
+        table.agreed.insert(node, agreed);
+        table.agreed.retain(|id, _| !former.contains(id));
+        Ok(())
+    }
+
+    /// Collects the tombstones of which every member knows, as far as this node can tell.
+    pub(super) async fn collect_known(&self) -> Result<(), Error> {
+        let counted = self.counted();
+        let agreements = &self.cluster.agreements;
+        let keep = Duration::from_millis(self.settings.cluster.tombstone_keep_ms);
+        let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
+        let horizon = self
+            .floor()
+            .min(agreements.floor_of_others(&counted))
+            .min(agreements.heard_of_all(counted.iter().copied()))
+            .min(self.env.clock.wall_nanos().saturating_sub(keep));
+        self.collect_before(Horizon { collected: horizon, covered: horizon }).await
+    }
+
+    /// Moves the horizon, and collects what lies before it.
+    pub(super) async fn collect_before(&self, horizon: Horizon) -> Result<(), Error> {
+        let known = self.shared.horizon();
+        if horizon.collected <= known.collected && horizon.covered <= known.covered {
+            return Ok(());
+        }
+        while let Committed::Collected { more: true } =
+            self.commit(Change::Collect(horizon)).await?
+        {}
+        Ok(())
+    }
+
+    /// A time of this node's such that every delete made here before it is in the digest, and so
+    /// will be every put of before it that may yet turn out to have been made.
+    pub(super) async fn moment(&self) -> Result<u64, Error> {
+        let now = self.stamps.now();
+        // Whatever was judged before is durable after this.
+        self.commit(Change::Note(Vec::new())).await?;
+        let store = std::sync::Arc::clone(&self.store);
+        let oldest = move || crate::journal::oldest_pending(store.as_ref());
+        let oldest = env::run(self.env.blocking.as_ref(), oldest).await?.map_err(journal_error)?;
+        Ok(oldest.map_or(now, |stamp| now.min(stamp.time.saturating_sub(1))))
+    }
+}

@@ -1,0 +1,497 @@
+//! Comparing journals with the other nodes, one after the other, and making good what differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::Response;
+use objstore_client::types::ObjectId;
+use objstore_client::wire::private::routes;
+use objstore_client::{Body, Error, ErrorKind};
+
+use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Kind, Listed, Nodes, State};
+use super::frames::{self, FRAME_RECORDS, Frame};
+use super::peers::{Peer, post};
+use crate::env;
+use crate::http::Caller;
+use crate::journal::{
+    Change, DEPTH, FANOUT, Horizon, NodeId, Record, Stamp, StoreError, encode_record, load_entry,
+};
+use crate::node::Inner;
+use crate::ops::journal_error;
+
+/// Journals are compared this often, and as much more seldom as there are more than so many peers.
+const EVERY: Duration = Duration::from_secs(30);
+const PEERS: u32 = 10;
+/// What was missed is made good after this, so that more of it comes together.
+const SOON: Duration = Duration::from_millis(50);
+/// A peer that could not be compared with is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The longest a step may take, and all of them.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How far this node is with comparing.
+#[derive(Debug, Default)]
+pub(super) struct Comparing {
+    has_synced: AtomicBool,
+    /// Whom this node is comparing with.
+    with: Mutex<Option<NodeId>>,
+}
+
+impl Comparing {
+    pub(super) fn has_synced(&self) -> bool {
+        self.has_synced.load(Ordering::Acquire)
+    }
+
+    fn with(&self) -> std::sync::MutexGuard<'_, Option<NodeId>> {
+        self.with.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Compares with who has missed something, and with everybody now and then.
+pub(super) async fn run(node: &Weak<Inner>) {
+    let Some(news) = node.upgrade().map(|inner| std::sync::Arc::clone(&inner.cluster.news)) else {
+        return;
+    };
+    let mut again = false;
+    loop {
+        let Some(wait) = node.upgrade().map(|inner| inner.until_next(again)) else { return };
+        let everybody = tokio::select! {
+            () = news.more_missed.notified() => {
+                tokio::time::sleep(SOON).await;
+                false
+            }
+            () = tokio::time::sleep(wait) => !again,
+        };
+        let Some(inner) = node.upgrade() else { return };
+        inner.unpark().await;
+        again = inner.compare_with_peers(everybody).await;
+        if let Err(error) = inner.collect_known().await {
+            tracing::debug!(%error, "old deletes could not be forgotten yet");
+        }
+    }
+}
+
+/// What differs in some leaves.
+#[derive(Debug, Default)]
+struct Differences {
+    /// What the peer has, and this node does not, or otherwise.
+    pull: Vec<ObjectId>,
+    /// The peer's digest of what both have.
+    theirs: BTreeMap<ObjectId, u128>,
+    /// What this node has, and the peer does not.
+    ours: Vec<ObjectId>,
+}
+
+/// What this node may offer to a peer that has forgotten deletes of which this node has not heard.
+#[derive(Debug)]
+struct Offer {
+    horizon: u64,
+    /// What this node had before this time, the cluster had too.
+    known_before: u64,
+    members: BTreeSet<u128>,
+}
+
+impl Offer {
+    /// Whether the cluster cannot have deleted this version and forgotten that it did.
+    fn holds(&self, record: &Record) -> bool {
+        let Stamp { time, node, .. } = record.stamp;
+        time >= self.horizon
+            || self.known_before == 0
+            || (time > self.known_before && !self.members.contains(&node))
+    }
+}
+
+impl Inner {
+    fn until_next(&self, again: bool) -> Duration {
+        let peers = u32::try_from(self.cluster.peers.live().len()).unwrap_or(u32::MAX);
+        let every = if again { AGAIN } else { EVERY * peers.div_ceil(PEERS).max(1) };
+        // Up to a quarter more or less, so that nodes do not fall into step.
+        #[allow(clippy::cast_possible_truncation)] // any 16 random bits do
+        let random = self.env.entropy.random() as u16;
+        every * 3 / 4 + (every / 2) * u32::from(random) / u32::from(u16::MAX)
+    }
+
+    /// Whether somebody has to be tried again soon.
+    async fn compare_with_peers(&self, everybody: bool) -> bool {
+        let news = &self.cluster.news;
+        let missed = news.take_missed();
+        let mut again = false;
+        for peer in self.cluster.peers.live().iter() {
+            if !everybody && !missed.contains(&peer.id) {
+                continue;
+            }
+            *self.cluster.comparing.with() = Some(peer.id);
+            let compared = tokio::time::timeout(TIMEOUT, self.compare(peer)).await;
+            *self.cluster.comparing.with() = None;
+            match compared {
+                Ok(Ok(())) => self.cluster.comparing.has_synced.store(true, Ordering::Release),
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %peer.id, %error, "journals could not be compared");
+                    news.missed(peer.id);
+                    again = true;
+                }
+                Err(_) => again = true,
+            }
+        }
+        // It is tried again after a while, not at once.
+        if again {
+            let _ = tokio::time::timeout(Duration::ZERO, news.more_missed.notified()).await;
+        }
+        again
+    }
+
+    /// This node's journal as it is told to others.
+    async fn state(&self) -> Result<State, Error> {
+        let moment = self.moment().await?;
+        let root = self.digest.root().ok_or_else(not_ready)?;
+        let mut members = self.counted();
+        members.insert(self.node_id);
+        Ok(State {
+            moment,
+            root,
+            horizon: self.shared.horizon().collected,
+            floor: self.floor(),
+            members: members.into_iter().map(|id| id.0).take(compare::MEMBERS).collect(),
+            is_behind: false,
+        })
+    }
+
+    /// Compares journals with a peer, and brings both to the same.
+    pub(super) async fn compare(&self, peer: &Peer) -> Result<(), Error> {
+        let ours = self.state().await?;
+        let answer = self.take_step(peer, compare::step(Kind::Open, &ours)).await?;
+        let theirs: State = compare::decode(&answer)?;
+        self.heard_state(peer.id, &theirs);
+        let members = theirs.members();
+        let is_behind = self.is_behind(theirs.horizon, &members);
+        let horizon = Horizon { collected: theirs.horizon, covered: theirs.horizon };
+        if ours.root != theirs.root {
+            if theirs.is_behind && !is_behind {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "the node has to take on this journal before it offers its own",
+                ));
+            }
+            let offer = is_behind.then(|| Offer {
+                horizon: theirs.horizon,
+                known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
+                members: members.iter().filter(|id| **id != self.node_id).map(|id| id.0).collect(),
+            });
+            if offer.is_none() {
+                self.collect_before(horizon).await?;
+            }
+            self.make_good(peer, offer.as_ref()).await?;
+            self.take_step(peer, compare::step(Kind::Done, &ours.moment)).await?;
+        }
+        self.agree(peer.id, Some(ours.moment), Some(theirs.moment)).await?;
+        self.collect_before(horizon).await
+    }
+
+    fn heard_state(&self, node: NodeId, state: &State) {
+        self.cluster.agreements.has_floor(node, state.floor);
+        if !self.is_beyond(state.moment) {
+            self.stamps.saw(state.moment);
+        }
+    }
+
+    /// Finds what differs, and exchanges it.
+    async fn make_good(&self, peer: &Peer, offer: Option<&Offer>) -> Result<(), Error> {
+        let mut nodes = vec![0usize];
+        for level in 0..DEPTH {
+            let mut below = Vec::new();
+            for some in nodes.chunks(compare::NODES) {
+                let asked = some.iter().filter_map(|node| u32::try_from(*node).ok()).collect();
+                let step = compare::step(Kind::Children, &Nodes { level, nodes: asked });
+                let mut answer = self.take_step(peer, step).await?;
+                for node in some {
+                    let ours = self.digest.children(level, *node).ok_or_else(not_ready)?;
+                    for (child, ours) in ours.into_iter().enumerate() {
+                        let theirs = answer.try_get_u128_le().map_err(|_| nonsense())?;
+                        if ours != theirs {
+                            below.push(node * FANOUT + child);
+                        }
+                    }
+                }
+            }
+            nodes = below;
+        }
+        let mut left = nodes.as_slice();
+        while !left.is_empty() {
+            let (some, _) = left.split_at(left.len().min(compare::LEAVES));
+            let asked: Vec<_> = some.iter().filter_map(|leaf| u32::try_from(*leaf).ok()).collect();
+            let answer = self.take_step(peer, compare::step(Kind::Leaves, &asked)).await?;
+            let lists: Vec<Listed> = compare::decode(&answer)?;
+            if lists.is_empty() || lists.len() > some.len() {
+                return Err(nonsense());
+            }
+            let mut found = Differences::default();
+            for (leaf, list) in some.iter().zip(&lists) {
+                self.differences(*leaf, list, &mut found)?;
+            }
+            self.exchange_records(peer, found, offer).await?;
+            left = left.get(lists.len()..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn differences(
+        &self,
+        leaf: usize,
+        list: &Listed,
+        found: &mut Differences,
+    ) -> Result<(), Error> {
+        let ours: BTreeMap<_, _> =
+            self.digest.leaf(leaf).ok_or_else(not_ready)?.into_iter().collect();
+        let mut theirs = BTreeSet::new();
+        for (id, hash) in list {
+            if id.is_derived() || self.digest.leaf_of(*id) != leaf {
+                return Err(nonsense());
+            }
+            theirs.insert(*id);
+            match ours.get(id) {
+                Some(known) if known == hash => {}
+                known => {
+                    found.pull.push(*id);
+                    if known.is_some() {
+                        found.theirs.insert(*id, *hash);
+                    }
+                }
+            }
+        }
+        found.ours.extend(ours.into_keys().filter(|id| !theirs.contains(id)));
+        Ok(())
+    }
+
+    /// Takes on what the peer has, then gives it what it has not.
+    async fn exchange_records(
+        &self,
+        peer: &Peer,
+        found: Differences,
+        offer: Option<&Offer>,
+    ) -> Result<(), Error> {
+        let mut wanted = found.pull.as_slice();
+        while !wanted.is_empty() {
+            let some = wanted.get(..wanted.len().min(FRAME_RECORDS)).unwrap_or(wanted);
+            let (looked_at, records) = self.ask_records(peer, some).await?;
+            self.merge(records).await?;
+            wanted = wanted.get(looked_at..).unwrap_or_default();
+        }
+        let mut both = self.load_records(found.theirs.keys().copied().collect()).await?;
+        if let Some(offer) = offer {
+            // The peer would forget these at once, and hear of the objects from the next one.
+            let is_old = |r: &&Record| r.live.is_none() && r.stamp.time < offer.horizon;
+            let old: Vec<_> = both.iter().filter(is_old).map(|record| record.id).collect();
+            if !old.is_empty() {
+                self.commit(Change::Renew(old)).await?;
+                both = self.load_records(found.theirs.keys().copied().collect()).await?;
+            }
+        }
+        let newer = |record: &Record| {
+            found.theirs.get(&record.id) != Some(&self.digest.of(&encode_record(record)))
+        };
+        self.give(peer, both.into_iter().filter(newer)).await?;
+        let ours = self.load_records(found.ours).await?;
+        let Some(offer) = offer else { return self.give(peer, ours.into_iter()).await };
+        // What the peer does not have, and had once, was deleted there.
+        let (offered, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|r| offer.holds(r));
+        let is_wanted = |r: &Record| r.live.is_some() || r.stamp.time >= offer.horizon;
+        self.give(peer, offered.into_iter().filter(is_wanted)).await?;
+        let dropped: Vec<_> = kept.iter().map(|record| (record.id, record.stamp)).collect();
+        if !dropped.is_empty() {
+            tracing::info!(peer = %peer.id, records = dropped.len(), "the cluster deleted these while this node was away");
+            self.commit(Change::Drop(dropped)).await?;
+        }
+        Ok(())
+    }
+
+    async fn give(&self, peer: &Peer, records: impl Iterator<Item = Record>) -> Result<(), Error> {
+        let mut frame = Frame::new();
+        for record in records {
+            frame.push(&encode_record(&record));
+            if frame.is_full() {
+                let full = std::mem::replace(&mut frame, Frame::new());
+                self.take_step(peer, compare::step_with(Kind::Take, &full.finish())).await?;
+            }
+        }
+        if !frame.is_empty() {
+            self.take_step(peer, compare::step_with(Kind::Take, &frame.finish())).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks a peer for records: how many of the ids it has looked at, and what it has of them.
+    pub(super) async fn ask_records(
+        &self,
+        peer: &Peer,
+        ids: &[ObjectId],
+    ) -> Result<(usize, Vec<Record>), Error> {
+        let mut answer = self.take_step(peer, compare::step(Kind::Records, &ids.to_vec())).await?;
+        let looked_at = answer.try_get_u32_le().map_err(|_| nonsense())?;
+        let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX);
+        if looked_at == 0 || looked_at > ids.len() {
+            return Err(nonsense());
+        }
+        let asked: BTreeSet<_> = ids.iter().collect();
+        let mut records = Vec::new();
+        for record in frames::read(answer)? {
+            match record {
+                Ok(record) if asked.contains(&record.id) => records.push(record),
+                Ok(_) => return Err(nonsense()),
+                Err(error) => {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(peer = %peer.id, source, "a record of another node was refused");
+                }
+            }
+        }
+        Ok((looked_at, records))
+    }
+
+    async fn take_step(&self, peer: &Peer, step: Bytes) -> Result<Bytes, Error> {
+        let asked = async {
+            let answer = self.cluster.peers.call(peer, post(routes::SYNC, step)?).await?;
+            answer.into_body().collect(ANSWER_MAX).await
+        };
+        tokio::time::timeout(STEP_TIMEOUT, asked)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Transport, "the node does not answer"))?
+    }
+
+    /// `POST /private/v1/sync`.
+    pub(crate) async fn answer_sync(
+        &self,
+        caller: Caller,
+        frame: Bytes,
+    ) -> Result<Response<Body>, Error> {
+        let (kind, rest) = compare::read_step(frame)?;
+        let answer = match kind {
+            Kind::Open => self.answer_open(caller, &compare::decode(&rest)?).await?,
+            Kind::Children => self.answer_children(&compare::decode(&rest)?)?,
+            Kind::Leaves => self.answer_leaves(&compare::decode::<Vec<u32>>(&rest)?)?,
+            Kind::Records => self.answer_records(compare::decode(&rest)?).await?,
+            Kind::Take => {
+                let records = frames::read(rest)?.into_iter();
+                self.merge(records.collect::<Result<_, _>>()?).await?;
+                Bytes::new()
+            }
+            Kind::Done => {
+                let moment = compare::decode(&rest)?;
+                self.agree(caller.node, None, Some(moment)).await?;
+                Bytes::new()
+            }
+        };
+        Ok(Response::new(answer.into()))
+    }
+
+    async fn answer_open(&self, caller: Caller, theirs: &State) -> Result<Bytes, Error> {
+        let is_asking = *self.cluster.comparing.with() == Some(caller.node);
+        if is_asking && self.node_id < caller.node {
+            return Err(Error::new(ErrorKind::Busy, "these journals are being compared already"));
+        }
+        self.heard_state(caller.node, theirs);
+        let is_behind = self.is_behind(theirs.horizon, &theirs.members());
+        if !is_behind {
+            let horizon = Horizon { collected: theirs.horizon, covered: theirs.horizon };
+            self.collect_before(horizon).await?;
+        }
+        let mut ours = self.state().await?;
+        ours.is_behind = is_behind;
+        if ours.root == theirs.root {
+            self.agree(caller.node, None, Some(theirs.moment)).await?;
+        } else if is_behind {
+            self.cluster.news.missed(caller.node);
+        }
+        Ok(compare::encode(&ours))
+    }
+
+    fn answer_children(&self, asked: &Nodes) -> Result<Bytes, Error> {
+        if asked.nodes.len() > compare::NODES || asked.level >= DEPTH {
+            return Err(too_much());
+        }
+        let mut answer = BytesMut::new();
+        for node in &asked.nodes {
+            let node = usize::try_from(*node).unwrap_or(usize::MAX);
+            let Some(sums) = self.digest.children(asked.level, node) else {
+                return Err(if self.digest.root().is_none() { not_ready() } else { too_much() });
+            };
+            sums.into_iter().for_each(|sum| answer.put_u128_le(sum));
+        }
+        Ok(answer.freeze())
+    }
+
+    fn answer_leaves(&self, asked: &[u32]) -> Result<Bytes, Error> {
+        if asked.len() > compare::LEAVES {
+            return Err(too_much());
+        }
+        let mut lists: Vec<Listed> = Vec::new();
+        let mut bytes = 0;
+        for leaf in asked {
+            let leaf = usize::try_from(*leaf).unwrap_or(usize::MAX);
+            let Some(list) = self.digest.leaf(leaf) else {
+                return Err(if self.digest.root().is_none() { not_ready() } else { too_much() });
+            };
+            bytes += list.len() * 35;
+            if bytes > ANSWER_FULL && !lists.is_empty() {
+                break;
+            }
+            lists.push(list);
+        }
+        Ok(compare::encode(&lists))
+    }
+
+    async fn answer_records(&self, ids: Vec<ObjectId>) -> Result<Bytes, Error> {
+        if ids.len() > FRAME_RECORDS {
+            return Err(too_much());
+        }
+        let store = std::sync::Arc::clone(&self.store);
+        let loaded = env::run(self.env.blocking.as_ref(), move || {
+            let mut frame = Frame::new();
+            let mut looked_at = 0u32;
+            for id in ids {
+                if frame.is_full() {
+                    break;
+                }
+                looked_at += 1;
+                if !id.is_derived()
+                    && let Some(entry) = load_entry(store.as_ref(), id)?
+                {
+                    frame.push(&encode_record(&entry.record));
+                }
+            }
+            let mut answer = BytesMut::new();
+            answer.put_u32_le(looked_at);
+            answer.put_slice(&frame.finish());
+            Ok::<_, StoreError>(answer.freeze())
+        });
+        loaded.await?.map_err(journal_error)
+    }
+
+    async fn load_records(&self, ids: Vec<ObjectId>) -> Result<Vec<Record>, Error> {
+        let store = std::sync::Arc::clone(&self.store);
+        let load = move || {
+            let mut records = Vec::with_capacity(ids.len());
+            for id in ids {
+                records.extend(load_entry(store.as_ref(), id)?.map(|entry| entry.record));
+            }
+            Ok::<_, StoreError>(records)
+        };
+        env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)
+    }
+}
+
+fn not_ready() -> Error {
+    Error::new(ErrorKind::Busy, "this node is still reading its journal; ask again soon")
+        .with_retry_after(AGAIN)
+}
+
+fn too_much() -> Error {
+    Error::new(ErrorKind::InvalidRequest, "a step of a comparison asks for what there is not")
+}
+
+fn nonsense() -> Error {
+    Error::new(ErrorKind::Transport, "the node's answer makes no sense")
+}
