@@ -131,6 +131,8 @@ async fn an_object_of_level_2_is_on_every_node_when_its_put_is_answered() {
         known(&nodes[0], id).await;
         let meta = nodes[0].set_level(id, Level::Full, WriteMode::Default).await.unwrap();
         assert_eq!(meta.replicas.unwrap().to_string(), "3/3");
+        let again = nodes[0].set_level(id, Level::Full, WriteMode::Default).await.unwrap();
+        assert_eq!(again.replicas.unwrap().to_string(), "3/3");
         put.push((id, body));
     }
     for (id, _) in &put {
