@@ -182,9 +182,10 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
         let fine = match (&found, live) {
             (Ok(digest), Some(live)) => *digest == live.digest,
             (Err(error), Some(live)) => {
-                // Unavailable while a machine that will never come back is not yet given up.
+                // Unavailable while a machine that will never come back is not yet given up. What
+                // was written back is on one disk until the bucket has it.
                 matches!(error.kind(), ErrorKind::BodyLost | ErrorKind::Unavailable)
-                    && live.level == Level::Local
+                    && (live.level == Level::Local || !live.confirmed)
                     && may_be_lost(world, id, seen)
             }
             (Err(error), None) => match seen {

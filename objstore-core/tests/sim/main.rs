@@ -43,6 +43,7 @@ struct Story {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100 };
+const CALM: Story = Story { first: 3..6, most: 7, rough: 0, seeds: 30 };
 const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 300 };
 
 thread_local! {
@@ -175,6 +176,16 @@ fn tell(story: &Story, name: &str) {
 #[test]
 fn a_node_alone_keeps_its_promises_whatever_happens() {
     tell(&ALONE, "alone");
+}
+
+#[test]
+fn a_cluster_without_faults_keeps_its_promises() {
+    tell(&CALM, "without");
+}
+
+#[test]
+fn a_cluster_keeps_its_promises_whatever_happens() {
+    tell(&CLUSTER, "cluster");
 }
 
 #[test]
