@@ -306,6 +306,7 @@ impl World {
         self.mood.failing.store(0, Ordering::Relaxed);
         for machine in &self.machines {
             machine.clock.set(0, 0);
+            machine.steps.stop_no_more();
         }
         self.trace.note(format_args!("all is healed"));
     }
