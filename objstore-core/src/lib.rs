@@ -31,7 +31,7 @@
 //!   be replaced: clock, entropy, disk, journal.
 //!
 //! # What it is not
-//! Not there yet: peers, eviction. Never: a POSIX file system, a database, a queue.
+//! Not there yet: eviction. Never: a POSIX file system, a database, a queue.
 //!
 //! # A good guest
 //! The crate installs no logger, no metrics recorder, no panic hook and no signal handler; it
@@ -67,7 +67,7 @@ pub mod testing;
 mod usage;
 
 pub use builder::Builder;
-pub use cluster::{ClusterKey, Message, Received, Subscription};
+pub use cluster::{ClusterKey, Drained, Message, Received, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;

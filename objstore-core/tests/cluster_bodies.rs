@@ -208,3 +208,31 @@ async fn a_damaged_body_is_healed_from_another_node() {
     assert!(got(&nodes[0], id, GetOptions::default()).await.unwrap().body == body);
     nodes[0].delete(id, DeleteOptions::default()).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_hands_over_what_only_it_has() {
+    let bucket = bucket();
+    let nodes = nodes(3, &bucket).await;
+    let mut put = Vec::new();
+    for len in [9, 300_000] {
+        let (id, body) = (nodes[0].new_id(), pattern(len));
+        nodes[0].put(id, body.clone(), PutOptions::default()).await.unwrap();
+        put.push((id, body));
+    }
+    let drained = nodes[0].drain_to_peers().await.unwrap();
+    assert_eq!((drained.handed_over, drained.remaining), (2, 0));
+    nodes[0].shutdown().await.unwrap();
+    nodes.kill(0);
+    for node in 1..3 {
+        for (id, body) in &put {
+            known(&nodes[node], *id).await;
+            assert!(got(&nodes[node], *id, GetOptions::default()).await.unwrap().body == *body);
+        }
+    }
+    // Nobody is there to take over what the last but one has.
+    nodes.kill(2);
+    let (id, body) = (nodes[1].new_id(), pattern(100));
+    nodes[1].put(id, body, PutOptions::default()).await.unwrap();
+    let drained = nodes[1].drain_to_peers().await.unwrap();
+    assert!(drained.remaining >= 1 && drained.first_remaining.contains(&id));
+}

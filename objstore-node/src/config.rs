@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// How long to go on serving between the signal and the stop.
     pub(crate) shutdown_delay: Duration,
+    /// Whether to hand over what only this node has before it stops.
+    pub(crate) drain: bool,
     /// Whether to forget the node ID of the state directory.
     pub(crate) new_node_id: bool,
     /// What was set for a later release and has no effect in this one; each a line for the log.
@@ -64,6 +66,7 @@ impl Settings {
             debug: layers.read("debug", debug_level)?,
             log_format: layers.read("log-format", log_format)?,
             shutdown_delay: layers.read("shutdown-delay", duration)?,
+            drain: layers.read("drain", yes_or_no)?,
             new_node_id: matches.get_flag("new-node-id"),
             without_effect: without_effect(|name| std::env::var_os(name)),
         })

@@ -305,6 +305,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "drain",
+        env: Some("APP_DRAIN"),
+        value: "0|1",
+        group: CLUSTER,
+        shape: Shape::OptionalValue("1"),
+        default: "0",
+        meaning: "On SIGTERM hand what the bucket does not have to the other nodes before the end",
+        ..SETTING
+    },
+    Setting {
         name: "config",
         env: Some("APP_CONFIG"),
         value: "FILE",

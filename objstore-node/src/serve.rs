@@ -46,7 +46,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
             return Err(refused.into());
         }
         tokio::select! {
-            stopped = stop(node, server, settings.shutdown_delay) => stopped,
+            stopped = stop(node, server, &settings) => stopped,
             () = signals.next() => {
                 Err(Failure::Other("a second signal: ended with requests unfinished".to_owned()))
             }
@@ -84,7 +84,8 @@ async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
 
 /// First `/readyz` turns, so that load balancers look
 /// elsewhere, then the listener goes, then the node.
-async fn stop(node: Node, server: Server, delay: Duration) -> Result<(), Failure> {
+async fn stop(node: Node, server: Server, settings: &Settings) -> Result<(), Failure> {
+    let delay = settings.shutdown_delay;
     info!("stopping; a second signal ends at once");
     node.drain();
     if !delay.is_zero() {
@@ -92,9 +93,25 @@ async fn stop(node: Node, server: Server, delay: Duration) -> Result<(), Failure
         tokio::time::sleep(delay).await;
     }
     server.stop(GRACE).await;
+    let drained = if settings.drain { hand_over(&node).await } else { Ok(()) };
     node.shutdown().await.map_err(|e| Failure::Other(describe(&e)))?;
     info!("stopped");
-    Ok(())
+    drained
+}
+
+/// Hands what the bucket does not have to the other nodes, and says what remains.
+async fn hand_over(node: &Node) -> Result<(), Failure> {
+    let drained = node.drain_to_peers().await.map_err(|e| Failure::Other(describe(&e)))?;
+    info!("bodies handed over to other nodes: {}", drained.handed_over);
+    if drained.remaining == 0 {
+        return Ok(());
+    }
+    let first: Vec<_> = drained.first_remaining.iter().map(ToString::to_string).collect();
+    Err(Failure::Other(format!(
+        "{} bodies are on this node only, no other could take them: {} …; keep its directories, or start it again",
+        drained.remaining,
+        first.join(" ")
+    )))
 }
 
 /// Says where it stores, where it listens, and what to type next.

@@ -63,6 +63,9 @@ pub mod headers {
     pub const ETAG: &str = "x-objstore-etag";
     /// How many bytes of record come before the units, where the asker does not have it.
     pub const RECORD: &str = "x-objstore-record";
+    /// `1`: the node that is asked for a copy is to store it in the remote as well, in place of the
+    /// asker.
+    pub const UPLOAD: &str = "x-objstore-upload";
     /// How long ago the remote said so, in milliseconds.
     pub const AGE: &str = "x-objstore-age";
 }

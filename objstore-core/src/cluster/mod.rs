@@ -14,6 +14,7 @@ mod cold;
 mod compare;
 mod counts;
 mod digesting;
+mod drain;
 mod forget;
 mod frames;
 mod gossip;
@@ -46,6 +47,7 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use announce::{Changed, News};
 pub(crate) use cold::FromOwner;
+pub use drain::Drained;
 pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
@@ -86,6 +88,7 @@ pub(crate) struct Cluster {
     parked: parked::Parked,
     agreements: agreements::Agreements,
     comparing: sync::Comparing,
+    asking: absent::Asking,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -132,6 +135,7 @@ impl Cluster {
             parked: parked::Parked::default(),
             agreements: agreements::Agreements::load(store)?,
             comparing: sync::Comparing::default(),
+            asking: absent::Asking::default(),
         })
     }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Response;
+use http::header::HeaderMap;
 use objstore_client::types::{Level, ObjectId, ObjectMeta, Replicas};
-use objstore_client::wire::private::routes;
+use objstore_client::wire::private::{headers, routes};
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::time::timeout;
 
+use super::bodies::put;
 use super::peers::{Peer, post};
 use crate::fills::{FillError, NotSettled};
 use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
@@ -50,7 +52,7 @@ impl Inner {
         let frame = encode_record(&hot.entry.record);
         let live = self.cluster.peers.live();
         let mut asking: FuturesUnordered<_> =
-            live.iter().map(|peer| self.have_copied(peer, frame.clone())).collect();
+            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false)).collect();
         let mut synced = u32::from(is_held(&hot.entry));
         let all = async {
             while let Some(copied) = asking.next().await {
@@ -71,10 +73,15 @@ impl Inner {
         Ok(meta)
     }
 
-    /// Whether a node has a synced copy of this version, or of a later one.
-    async fn have_copied(&self, peer: &Peer, record: Bytes) -> bool {
+    /// Whether a node has a synced copy of this version by now, and will store it in the remote if
+    /// it is to.
+    pub(super) async fn have_copied(&self, peer: &Peer, record: Bytes, upload: bool) -> bool {
         let asked = async {
-            let answer = self.cluster.peers.call(peer, post(routes::PUT, record)?).await?;
+            let mut request = post(routes::PUT, record)?;
+            if upload {
+                put(request.headers_mut(), headers::UPLOAD, "1")?;
+            }
+            let answer = self.cluster.peers.call(peer, request).await?;
             answer.into_body().collect(ANSWER_MAX).await
         };
         match asked.await {
@@ -88,21 +95,48 @@ impl Inner {
 
     /// `POST /private/v1/put`: this node is to have a synced copy of a version. Of one of level 2
     /// it has noted that when it answers.
-    pub(crate) async fn answer_copy(&self, frame: Bytes) -> Result<Response<Body>, Error> {
+    pub(crate) async fn answer_copy(
+        &self,
+        fields: &HeaderMap,
+        frame: Bytes,
+    ) -> Result<Response<Body>, Error> {
         let wrong = |why: &'static str| Error::new(ErrorKind::InvalidRequest, why);
         let record =
             decode_record(&frame).map_err(|e| wrong("this is no record").with_source(e))?;
         if record.live.is_none() || record.id.is_derived() {
             return Err(wrong("only a live object of this cluster is copied"));
         }
-        let (id, stamp) = (record.id, record.stamp);
+        let (id, stamp, level) = (record.id, record.stamp, record.level());
         self.merge(vec![record]).await?;
         let held = timeout(HELD_WITHIN, self.hold(id, stamp)).await;
         if let Ok(Err(error)) = &held {
             tracing::debug!(%id, %error, "a copy could not be made yet");
         }
-        let answer = if matches!(held, Ok(Ok(true))) { HELD } else { QUEUED };
+        let mut is_held = matches!(held, Ok(Ok(true)));
+        if is_held && level > Level::Local && fields.contains_key(headers::UPLOAD) {
+            is_held = self.take_over_upload(id, stamp, level).await.is_ok();
+        }
+        let answer = if is_held { HELD } else { QUEUED };
         Ok(Response::new(answer.into()))
+    }
+
+    /// Stores a version in the remote in place of the node that was to.
+    async fn take_over_upload(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        level: Level,
+    ) -> Result<(), Error> {
+        let _turn = self.uploads.turn(id).await;
+        let current = self.lookup(id, false).await?;
+        let current = current.filter(|hot| hot.entry.record.stamp == stamp);
+        match current.as_ref().and_then(|hot| hot.entry.live()) {
+            Some(live) if live.remote_etag.is_none() => {
+                let change = Change::Raise { id, stamp, level, remote_etag: None };
+                self.commit(change).await?.made().map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Brings the body of this version here, as durable as if it had been put here; false when the
@@ -137,7 +171,7 @@ impl Inner {
 }
 
 /// Whether the whole body is here, and stays.
-fn is_held(entry: &Entry) -> bool {
+pub(super) fn is_held(entry: &Entry) -> bool {
     matches!(entry.presence, Presence::Inline | Presence::File { .. })
 }
 

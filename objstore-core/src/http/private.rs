@@ -115,7 +115,7 @@ async fn dispatch(
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
             inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
-        (routes::PUT, &Method::POST) => inner.answer_copy(frame().await?).await,
+        (routes::PUT, &Method::POST) => inner.answer_copy(&head.headers, frame().await?).await,
         (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
         (path, method) => match allowed(path) {
             Some(allow) if !takes(allow, method) => Ok(answer::wrong_method(allow)),
