@@ -7,8 +7,8 @@ use std::time::Duration;
 use objstore_core::options::GetOptions;
 use objstore_core::remote::{RemoteGet, RemoteStore};
 use objstore_core::testing::{SeenRecord, seen_records, seen_waiting};
-use objstore_core::types::{Level, ObjectId, ObjectMeta};
-use objstore_core::{Error, ErrorKind, Node};
+use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
+use objstore_core::{Error, ErrorKind, Node, NodeId};
 
 use crate::model::{Kind, Op, Outcome, is_of};
 use crate::world::World;
@@ -16,6 +16,8 @@ use crate::world::World;
 /// A healed cluster is given so much time, of which it has as much as it wants.
 const PATIENCE: u32 = 360;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What was left unfinished by those given up is seen to within this time.
+const INHERITED: Duration = Duration::from_secs(40);
 /// What is unavailable is asked for again so many times.
 const RETRIES: u32 = 12;
 
@@ -39,6 +41,9 @@ pub async fn healed(world: &mut World) -> Vec<String> {
         tokio::time::sleep(LOOK_EVERY).await;
         unrest = restless(world);
         if unrest.is_empty() {
+            unrest = strangers(world).await;
+        }
+        if unrest.is_empty() {
             break;
         }
     }
@@ -47,6 +52,8 @@ pub async fn healed(world: &mut World) -> Vec<String> {
         return wrong;
     }
     world.trace.note(format_args!("all is at rest"));
+    // The others see to what those left unfinished that were given up.
+    tokio::time::sleep(INHERITED).await;
     wrong.append(&mut world.model().wrong);
     let up = world.up();
     for number in &up {
@@ -106,6 +113,32 @@ fn restless(world: &mut World) -> String {
         }
     }
     String::new()
+}
+
+/// Gives up whoever will not come back, as an operator does. Who is not known as it should be.
+async fn strangers(world: &World) -> String {
+    let up = world.up();
+    let ids: Vec<_> =
+        up.iter().filter_map(|n| world.machines[*n].node.as_ref()).map(Node::id).collect();
+    let mut strangers = String::new();
+    for number in up {
+        let Some(node) = world.machines[number].node.clone() else { continue };
+        let peers = node.peers();
+        let is_alive = |id: &NodeId| {
+            let mut same = peers.iter().filter(|peer| peer.node_id == id.to_string());
+            *id == node.id() || same.any(|peer| peer.state == PeerState::Alive)
+        };
+        if let Some(id) = ids.iter().find(|id| !is_alive(id)) {
+            strangers = format!("{number} does not know {id}");
+        }
+        for peer in &peers {
+            let Some(id) = world.names.get(&peer.node_id).copied() else { continue };
+            if peer.state != PeerState::Forgotten && !ids.contains(&id) {
+                strangers = format!("{number} waits for {id}: {:?}", node.forget(id).await.is_ok());
+            }
+        }
+    }
+    strangers
 }
 
 /// No record points at nothing.
@@ -171,8 +204,7 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
         let mut found = read(&node, id).await;
         // A node that was away a moment ago may not have been heard of yet.
         for _ in 0..RETRIES {
-            let is_lost = may_be_lost(world, id, seen);
-            if !matches!(&found, Err(error) if error.kind() == ErrorKind::Unavailable && !is_lost) {
+            if !matches!(&found, Err(error) if error.kind() == ErrorKind::Unavailable) {
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -192,9 +224,8 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
                         || (is_later && is_of_a_lost_one(world, id, *digest)))
             }
             (Err(error), Some(live)) => {
-                // Unavailable while a machine that will never come back is not yet given up. What
-                // was written back is on one disk until the bucket has it.
-                matches!(error.kind(), ErrorKind::BodyLost | ErrorKind::Unavailable)
+                // What was written back is on one disk until the bucket has it.
+                error.kind() == ErrorKind::BodyLost
                     && (live.level == Level::Local || !live.confirmed)
                     && may_be_lost(world, id, seen)
             }
@@ -245,11 +276,14 @@ async fn in_bucket(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Op
         }
         Err(_) => None,
     };
+    if found.is_none() && !live.confirmed && may_be_lost(world, id, Some(seen)) {
+        // Then no node has the body either: that is judged with the reads.
+        let node = world.up().first().and_then(|number| world.machines[*number].node.clone())?;
+        let lost = read(&node, id).await.is_err();
+        return (!lost).then(|| format!("the bucket lacks {id}, which is {seen:?}"));
+    }
     if found.is_some() && found == live.digest {
-        // Only the node that stored it there can say so (docs/cluster.md, known limits).
-        let silent = || may_be_lost(world, id, Some(seen));
-        return (!live.confirmed && !silent())
-            .then(|| format!("{id} is in the bucket, and nobody says so"));
+        return (!live.confirmed).then(|| format!("{id} is in the bucket, and nobody says so"));
     }
     // A later change whose node lost its disk before it told anybody.
     let model = world.model();
