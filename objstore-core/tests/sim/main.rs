@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
@@ -44,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100 };
 const CALM: Story = Story { first: 3..6, most: 7, rough: 0, seeds: 30 };
-const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 300 };
+const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 80 };
 
 thread_local! {
     /// What panicked in this thread: tokio keeps the panics of tasks to itself.
