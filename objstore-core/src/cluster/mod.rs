@@ -237,15 +237,20 @@ impl Cluster {
 
     /// Says in the log that somebody was refused, once for each reason.
     pub(crate) fn log_refusal(&self, who: &str, why: &str) {
-        let mut refusals = lock(&self.refusals);
-        if refusals.get(who).is_some_and(|known| known == why) {
+        self.log_once(who, format!("not of this cluster: {why}"));
+    }
+
+    /// Says in the log what is wrong with somebody, until something else is.
+    pub(super) fn log_once(&self, who: &str, what: String) {
+        let mut said = lock(&self.refusals);
+        if said.get(who).is_some_and(|known| *known == what) {
             return;
         }
-        if refusals.len() >= REFUSALS {
-            refusals.pop_first();
+        if said.len() >= REFUSALS {
+            said.pop_first();
         }
-        refusals.insert(who.to_owned(), why.to_owned());
-        tracing::warn!(%who, "not of this cluster: {why}");
+        tracing::warn!(%who, "{what}");
+        said.insert(who.to_owned(), what);
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Response;
 use http::header::HeaderMap;
@@ -51,9 +53,12 @@ impl Inner {
         }
         let frame = encode_record(&hot.entry.record);
         let live = self.cluster.peers.live();
-        let mut asking: FuturesUnordered<_> =
-            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false)).collect();
-        let mut synced = u32::from(is_held(&hot.entry));
+        let mut asking: FuturesUnordered<BoxFuture<'_, bool>> =
+            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false).boxed()).collect();
+        // One that was raised here may have its body elsewhere.
+        let (id, stamp) = (meta.id, hot.entry.record.stamp);
+        asking.push(async move { matches!(self.hold(id, stamp).await, Ok(true)) }.boxed());
+        let mut synced = 0;
         let all = async {
             while let Some(copied) = asking.next().await {
                 synced += u32::from(copied);

@@ -137,6 +137,11 @@ pub(crate) enum Committed {
 }
 
 impl Committed {
+    /// Whether the caller is told; otherwise the change is about to be made in another way.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::Higher(..))
+    }
+
     /// The metadata after a change that is made or refused.
     pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
         match self {

@@ -139,7 +139,7 @@ impl Judged {
 /// Why a change is not part of the batch.
 #[allow(clippy::large_enum_variant)] // it goes straight to the one who waits
 pub(super) enum Stop {
-    /// Nothing needs to be made durable for this.
+    /// Nothing needs to be made durable for this but what it rests on.
     At(Committed),
     Failed(Error),
 }
@@ -292,6 +292,10 @@ impl Writer {
         });
         match judged {
             Ok(judged) => group.passed.push(Passed { answer, judged }),
+            // It may rest on what is in this batch, and is true only once that is durable.
+            Err(Stop::At(outcome)) if outcome.is_final() && !group.passed.is_empty() => {
+                group.passed.push(Passed { answer, judged: Judged::done(outcome) });
+            }
             Err(Stop::At(outcome)) => drop(answer.send(Ok(outcome))),
             Err(Stop::Failed(error)) => drop(answer.send(Err(error))),
         }
