@@ -334,6 +334,21 @@ async fn what_one_node_changes_the_others_know() {
     assert_eq!((a.stats().journal.objects, a.stats().journal.tombstones), (0, 1));
 }
 
+/// By the clock of the test, on which nothing but waiting takes time.
+#[tokio::test(start_paused = true)]
+async fn what_one_node_changes_the_others_know_at_once() {
+    let cluster = Cluster::of(3).await;
+    minutes(2).await;
+    for n in 0..50 {
+        let began = tokio::time::Instant::now();
+        let id = put(cluster.node(n % 3), "x").await;
+        cluster.converge().await;
+        delete(cluster.node((n + 1) % 3), id).await;
+        cluster.converge().await;
+        assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn lost_announces_are_made_good() {
     let cluster = Cluster::of(3).await;
