@@ -18,6 +18,7 @@ mod drain;
 mod forget;
 mod frames;
 mod gossip;
+mod heirs;
 mod hello;
 mod join;
 mod key;
@@ -392,5 +393,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         digesting::run(&node),
         sync::run(&node),
         chores::run(&node),
+        heirs::run(&node),
     );
 }

@@ -19,7 +19,8 @@ use super::peers::{Peer, post};
 use crate::fills::{FillError, NotSettled};
 use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
 use crate::node::Inner;
-use crate::ops::remote_error;
+
+use crate::ops::{body_lost, remote_error};
 
 /// A put of level 2 waits for the other nodes at most this long.
 const COPIES_WITHIN: Duration = Duration::from_secs(2);
@@ -145,7 +146,7 @@ impl Inner {
 
     /// Brings the body of this version here, as durable as if it had been put here; false when the
     /// version is not current any more.
-    pub(super) async fn hold(&self, id: ObjectId, stamp: Stamp) -> Result<bool, Error> {
+    pub(crate) async fn hold(&self, id: ObjectId, stamp: Stamp) -> Result<bool, Error> {
         let current = self.lookup(id, false).await?;
         let current = current.filter(|hot| hot.entry.record.stamp == stamp);
         let Some(hot) = current else { return Ok(false) };
@@ -183,6 +184,7 @@ fn not_brought(error: FillError) -> Error {
     match error {
         FillError::Stopping(error) => error,
         FillError::Remote(error) => remote_error(error),
+        FillError::Nowhere { unreachable: false } => body_lost(),
         other => Error::new(ErrorKind::Unavailable, "the body cannot be had at the moment")
             .with_source(other),
     }

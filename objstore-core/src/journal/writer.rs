@@ -281,6 +281,7 @@ impl Writer {
             Change::Cache { key, record } => self.cache(&key, record, group),
             Change::Uncache { id, stamp } => self.uncache(id, stamp, group),
             Change::Waiting { id, stamp, upload } => self.waiting(id, stamp, upload, group),
+            Change::Verify(versions) => Ok(Self::verify(versions, group)),
             Change::Hold { id, stamp, body } => self.hold(id, stamp, body, group),
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),

@@ -78,6 +78,10 @@ impl Node {
             Some(etag) => Some(etag.clone()),
             None if back => {
                 inner.uploads.check_room()?;
+                // What is answered before the remote has it is on this node's disk: the body of an
+                // object that was put elsewhere may be nowhere by the time it is to be stored.
+                // (Is the version not current any more, raising it says so.)
+                inner.hold(id, record.stamp).await?;
                 None
             }
             None => {
