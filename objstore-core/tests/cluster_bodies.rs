@@ -125,6 +125,17 @@ async fn an_object_of_level_2_is_on_every_node_when_its_put_is_answered() {
     let meta = nodes[1].set_level(id, Level::Full, WriteMode::Default).await.unwrap();
     assert_eq!(meta.replicas.unwrap().to_string(), "3/3");
     put.push((id, body));
+    // One that is raised by a node that has no copy.
+    for len in [9, 300_000] {
+        let (id, body) = (nodes[1].new_id(), pattern(len));
+        nodes[1].put(id, body.clone(), PutOptions::default()).await.unwrap();
+        known(&nodes[0], id).await;
+        let meta = nodes[0].set_level(id, Level::Full, WriteMode::Default).await.unwrap();
+        assert_eq!(meta.replicas.unwrap().to_string(), "3/3");
+        let again = nodes[0].set_level(id, Level::Full, WriteMode::Default).await.unwrap();
+        assert_eq!(again.replicas.unwrap().to_string(), "3/3");
+        put.push((id, body));
+    }
     for (id, _) in &put {
         known(&nodes[2], *id).await;
     }

@@ -2,7 +2,13 @@
 //! stay deletes.
 //!
 //! All nodes run in the test's thread, on a clock that jumps to whatever is due next.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout
+)]
 
 mod support;
 
@@ -13,9 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use objstore_core::env::{Env, Listening, Network, NetworkFuture, OsEntropy, Workers};
 
-use objstore_core::journal::MemoryJournal;
+use objstore_core::journal::{Batch, JournalStore, MemoryJournal, Space, StoreError};
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
 use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{MemoryDisk, MemoryNetwork, SimClock, Steps, TaskBlocking};
@@ -35,6 +42,8 @@ struct Wire {
     cut: Arc<Mutex<BTreeSet<String>>>,
     lose_announces: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
+    /// The last announce.
+    heard: Arc<Mutex<Option<(String, http::request::Parts, Bytes)>>>,
     mine: Mutex<String>,
 }
 
@@ -49,6 +58,12 @@ impl Network for Wire {
         request: http::Request<Body>,
     ) -> NetworkFuture<'a, Result<http::Response<Body>, Error>> {
         Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect(usize::MAX).await?;
+            if head.uri.path().ends_with("/announce") {
+                *self.heard.lock().unwrap() = Some((to.to_owned(), head.clone(), body.clone()));
+            }
+            let request = http::Request::from_parts(head, Body::from(body));
             let is_announce = request.uri().path().ends_with("/announce");
             let is_cut = {
                 let cut = self.cut.lock().unwrap();
@@ -82,9 +97,68 @@ impl Network for Wire {
 struct Machine {
     disk: Arc<MemoryDisk>,
     journal: Arc<MemoryJournal>,
+    /// Its journal fails with the next batch, before or after it is durable.
+    fails: Arc<Mutex<Option<bool>>>,
     clock: Arc<SimClock>,
     node: Option<Node>,
     addr: String,
+}
+
+/// A journal that can fail once.
+#[derive(Debug)]
+struct Failing {
+    journal: Arc<MemoryJournal>,
+    fails: Arc<Mutex<Option<bool>>>,
+}
+
+impl JournalStore for Failing {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.journal.get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.journal.scan(space, after, limit)
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let fails = self.fails.lock().unwrap().take();
+        if fails != Some(true) {
+            self.journal.commit(batch)?;
+        }
+        match fails {
+            Some(_) => Err(StoreError::Io("the disk failed".into())),
+            None => Ok(()),
+        }
+    }
+
+    fn physical_bytes(&self) -> u64 {
+        self.journal.physical_bytes()
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+
+    fn log_headroom(&self) -> u64 {
+        0
+    }
+
+    fn reclaim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.journal.close();
+    }
 }
 
 /// Nodes on one network with one bucket.
@@ -93,6 +167,7 @@ struct Cluster {
     cut: Arc<Mutex<BTreeSet<String>>>,
     lose_announces: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
+    heard: Arc<Mutex<Option<(String, http::request::Parts, Bytes)>>>,
     clock: SimClock,
     remote: Arc<MemoryRemote>,
     machines: Vec<Machine>,
@@ -106,6 +181,7 @@ impl Cluster {
             cut: Arc::default(),
             lose_announces: Arc::default(),
             bytes: Arc::default(),
+            heard: Arc::default(),
             clock: SimClock::new(EPOCH),
             remote: Arc::new(MemoryRemote::new("shared")),
             machines: Vec::new(),
@@ -122,6 +198,7 @@ impl Cluster {
         let machine = Machine {
             disk: Arc::default(),
             journal: Arc::default(),
+            fails: Arc::default(),
             clock: Arc::new(self.clock.another()),
             node: None,
             addr: "127.0.0.1:0".to_owned(),
@@ -144,12 +221,14 @@ impl Cluster {
         env.blocking = Arc::new(TaskBlocking::new(Arc::new(OsEntropy), Duration::ZERO));
         env.clock = machine.clock.clone();
         env.disk = Some(machine.disk.clone());
-        env.journal = Some(machine.journal.clone());
+        let (journal, fails) = (machine.journal.clone(), Arc::clone(&machine.fails));
+        env.journal = Some(Arc::new(Failing { journal, fails }));
         env.network = Some(Arc::new(Wire {
             network: self.network.clone(),
             cut: Arc::clone(&self.cut),
             lose_announces: Arc::clone(&self.lose_announces),
             bytes: Arc::clone(&self.bytes),
+            heard: Arc::clone(&self.heard),
             mine: Mutex::default(),
         }));
         let remote = Arc::clone(&self.remote) as _;
@@ -253,6 +332,21 @@ async fn what_one_node_changes_the_others_know() {
     cluster.converge().await;
     assert_eq!(kind(a, id).await, Some(ErrorKind::Deleted));
     assert_eq!((a.stats().journal.objects, a.stats().journal.tombstones), (0, 1));
+}
+
+/// By the clock of the test, on which nothing but waiting takes time.
+#[tokio::test(start_paused = true)]
+async fn what_one_node_changes_the_others_know_at_once() {
+    let cluster = Cluster::of(3).await;
+    minutes(2).await;
+    for n in 0..50 {
+        let began = tokio::time::Instant::now();
+        let id = put(cluster.node(n % 3), "x").await;
+        cluster.converge().await;
+        delete(cluster.node((n + 1) % 3), id).await;
+        cluster.converge().await;
+        assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -471,4 +565,89 @@ async fn a_hundred_differences_cost_what_they_are_worth() {
     let idle = (cluster.bytes.load(Ordering::Relaxed) - before) / 600;
     assert!(idle < 2048, "{idle} bytes a second");
     println!("{spent} bytes for a hundred differences, {idle} bytes a second when idle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn journals_are_the_same_again_after_one_of_them_failed() {
+    let cluster = Cluster::of(2).await;
+    for fails_before in [true, false] {
+        let id = put(cluster.node(0), "x").await;
+        cluster.converge().await;
+        *cluster.machines[0].fails.lock().unwrap() = Some(fails_before);
+        let refused = cluster.node(0).delete(id, DeleteOptions::default()).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+        let after = put(cluster.node(1), "y").await;
+        until("the other's put is known", async || cluster.node(0).head(after).await.is_ok()).await;
+        minutes(2).await;
+        cluster.converge().await;
+        let is_there = cluster.node(1).head(id).await.is_ok();
+        assert_eq!(is_there, fails_before, "what was durable all the same is known too");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_node_would_say_is_refused_and_harms_nobody() {
+    let cluster = Cluster::of(2).await;
+    cluster
+        .node(0)
+        .put(cluster.node(0).new_id(), "x", PutOptions::named("a").unwrap())
+        .await
+        .unwrap();
+    cluster.converge().await;
+    let (to, head, body) = cluster.heard.lock().unwrap().clone().unwrap();
+    let say = async |path: &str, body: &[u8]| {
+        let mut head = head.clone();
+        head.uri = path.parse().unwrap();
+        let request = http::Request::from_parts(head, Body::from(body.to_vec()));
+        let answer = cluster.network.call(&to, request).await.unwrap();
+        answer.status().as_u16()
+    };
+    let (announce, sync) = ("/private/v1/announce", "/private/v1/sync");
+    let before = known(cluster.node(1)).await;
+    assert_eq!(say(announce, &body).await, 200, "a replay");
+    for end in 0..body.len() {
+        // A frame without a record is none that a node would send, and no harm.
+        assert_eq!(say(announce, &body[..end]).await, if end == 1 { 200 } else { 400 });
+    }
+    assert_eq!(known(cluster.node(1)).await, before);
+    // A record of another node's version.
+    let mut foreign = body.to_vec();
+    let mine = &u128_varint(ulid(&cluster.node(0).id().to_string()));
+    let at = support::find(&foreign, mine).unwrap();
+    foreign[at] ^= 1;
+    assert_eq!(say(announce, &foreign).await, 403);
+    assert_eq!(known(cluster.node(1)).await, before);
+    for at in 0..body.len() {
+        for bit in [1, 0x80] {
+            let mut flipped = body.to_vec();
+            flipped[at] ^= bit;
+            let status = say(announce, &flipped).await;
+            assert!([200, 400, 403].contains(&status), "{status} for a flip at {at}");
+        }
+    }
+    for step in [&[][..], &[1], &[2, 0], &[1, 9], &[1, 0], &[1, 1, 4, 1, 0], &[1, 1, 0, 1, 9]] {
+        assert_eq!(say(sync, step).await, 400, "{step:?}");
+    }
+    // More than is asked for at a time, and leaves that there are not.
+    let mut many = vec![1, 2, 0xff, 0x7f];
+    many.extend([1; 16_383]);
+    assert_eq!(say(sync, &many).await, 400);
+    assert_eq!(say(sync, &[1, 2, 1, 0xff, 0xff, 0xff, 0x7f]).await, 400);
+    assert!(cluster.node(1).head(before[0].id).await.is_ok());
+}
+
+fn ulid(text: &str) -> u128 {
+    let alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    text.chars().fold(0, |n, c| (n << 5) | alphabet.find(c).unwrap() as u128)
+}
+
+/// As postcard writes it.
+fn u128_varint(mut n: u128) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push((n & 0x7f) as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
 }

@@ -3,56 +3,10 @@
 
 mod harness;
 
-use std::path::Path;
 use std::process::Command;
 
-use harness::eventually;
-use harness::server::{Launch, Server};
-use serde_json::Value;
-
-/// A node with directories of its own below `dir`, that joins through these.
-fn launch(dir: &Path, name: &str, seeds: &[&str]) -> Launch {
-    let launch = Launch::new(&dir.join(name));
-    launch.args(seeds.iter().flat_map(|seed| ["-N", *seed]))
-}
-
-fn id(server: &Server) -> String {
-    server.client().call("GET", "/api/v1/ping", "").unwrap().text().trim().to_owned()
-}
-
-/// What a node says of the others: id, address and state.
-fn peers(server: &Server) -> Vec<(String, String, String)> {
-    let stats = server.client().call("GET", "/api/v1/stats", "").unwrap();
-    let stats: Value = serde_json::from_slice(&stats.body).unwrap();
-    let text = |peer: &Value, field: &str| peer[field].as_str().unwrap().to_owned();
-    let peers = stats["peers"].as_array().unwrap().iter();
-    peers.map(|p| (text(p, "node_id"), text(p, "private_addr"), text(p, "state"))).collect()
-}
-
-fn state(server: &Server, of: &str) -> String {
-    let found = peers(server).into_iter().find(|(id, ..)| id == of);
-    found.map_or_else(|| "unknown".to_owned(), |(_, _, state)| state)
-}
-
-/// Waits until one node says this of another.
-fn expect(server: &Server, of: &str, expected: &str) {
-    eventually(&format!("{of} is {expected}"), || match state(server, of) {
-        state if state == expected => Ok(()),
-        state => Err(format!("it is {state}; the log: {:#?}", server.log())),
-    });
-}
-
-fn signal(server: &Server, name: &str) {
-    let status = Command::new("kill").args([name, &server.pid().to_string()]).status().unwrap();
-    assert!(status.success());
-}
-
-fn said(server: &Server, what: &str) {
-    eventually(&format!("the log says {what:?}"), || {
-        let log = server.log();
-        if log.iter().any(|line| line.contains(what)) { Ok(()) } else { Err(format!("{log:#?}")) }
-    });
-}
+use harness::cluster::{expect, id, launch, peers, said, signal, state};
+use harness::server::Server;
 
 #[test]
 fn a_killed_node_is_gone_and_one_that_is_stopped_for_a_moment_is_not() {

@@ -83,22 +83,38 @@ impl Inner {
         let stamp = hot.entry.record.stamp;
         let found = self.find(id, &Retry::ONCE).await.map_err(remote_error)?;
         let replaces = match found {
-            Some(found) if found.stamp == stamp => return Ok(()),
+            Some(found) if found.stamp == stamp => {
+                return match (&live.remote_etag, found.live.and_then(|live| live.remote_etag)) {
+                    // The node that stored it there could tell nobody.
+                    (None, Some(etag)) => self.confirm(id, stamp, live.level, etag).await,
+                    _ => Ok(()),
+                };
+            }
             Some(found) if found.stamp > stamp => return self.learn(found).await,
             found => found.and_then(|found| found.live?.remote_etag),
         };
         let level = live.level;
         match self.upload(Arc::clone(&hot), replaces, false, Retry::ONCE).await {
-            Ok(etag) => {
-                let raise = Change::Raise { id, stamp, level, remote_etag: Some(etag) };
-                match self.commit(raise).await {
-                    // Another version came, with a chore of its own if need be.
-                    Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
-                    other => other.map(drop),
-                }
-            }
+            Ok(etag) => self.confirm(id, stamp, level, etag).await,
             Err(NotStored::Overtaken(later)) => self.learn(*later).await,
+            // Nothing can be done about it: no node that may be back has it.
+            Err(NotStored::Here(error)) if error.kind() == ErrorKind::BodyLost => Ok(()),
             Err(error) => Err(error.into_error()),
+        }
+    }
+
+    /// The remote has this version, with this tag.
+    async fn confirm(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        level: Level,
+        etag: String,
+    ) -> Result<(), Error> {
+        match self.commit(Change::Raise { id, stamp, level, remote_etag: Some(etag) }).await {
+            // Another version came, with a chore of its own if need be.
+            Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
+            other => other.map(drop),
         }
     }
 }

@@ -112,8 +112,13 @@ impl Inner {
                             next.extend(self.members_known_to(id, &addr).await);
                         }
                     }
-                    Err(error) if seeds.contains(&addr) || error.kind() == ErrorKind::Forbidden => {
+                    Err(error) if error.kind() == ErrorKind::Forbidden => {
                         self.cluster.log_refusal(&addr, &error.to_string());
+                    }
+                    Err(error) if seeds.contains(&addr) => {
+                        let what =
+                            format!("a node to find the cluster through cannot be asked: {error}");
+                        self.cluster.log_once(&addr, what);
                     }
                     Err(error) => tracing::debug!(%addr, %error, "a member does not answer"),
                 }
@@ -129,15 +134,16 @@ impl Inner {
             let resolved = self.cluster.peers.network().resolve(&seed);
             match tokio::time::timeout(RESOLVE, resolved).await {
                 Ok(Ok(found)) if found.is_empty() => {
-                    self.cluster
-                        .log_refusal(&seed, "this name stands for no address at the moment");
+                    let what = "this name stands for no address at the moment";
+                    self.cluster.log_once(&seed, what.to_owned());
                 }
                 Ok(Ok(found)) => addresses.extend(found.iter().map(ToString::to_string)),
                 Ok(Err(error)) => {
-                    self.cluster
-                        .log_refusal(&seed, &format!("this name cannot be resolved ({error})"));
+                    self.cluster.log_once(&seed, format!("this name cannot be resolved ({error})"));
                 }
-                Err(_) => self.cluster.log_refusal(&seed, "this name takes too long to resolve"),
+                Err(_) => {
+                    self.cluster.log_once(&seed, "this name takes too long to resolve".to_owned());
+                }
             }
         }
         addresses

@@ -18,6 +18,7 @@ mod drain;
 mod forget;
 mod frames;
 mod gossip;
+mod heirs;
 mod hello;
 mod join;
 mod key;
@@ -88,6 +89,7 @@ pub(crate) struct Cluster {
     parked: parked::Parked,
     agreements: agreements::Agreements,
     comparing: sync::Comparing,
+    asking: absent::Asking,
     members: Members,
     /// None of a node that has no part in a cluster.
     membership: OnceLock<Arc<Membership>>,
@@ -134,6 +136,7 @@ impl Cluster {
             parked: parked::Parked::default(),
             agreements: agreements::Agreements::load(store)?,
             comparing: sync::Comparing::default(),
+            asking: absent::Asking::default(),
         })
     }
 
@@ -234,15 +237,20 @@ impl Cluster {
 
     /// Says in the log that somebody was refused, once for each reason.
     pub(crate) fn log_refusal(&self, who: &str, why: &str) {
-        let mut refusals = lock(&self.refusals);
-        if refusals.get(who).is_some_and(|known| known == why) {
+        self.log_once(who, format!("not of this cluster: {why}"));
+    }
+
+    /// Says in the log what is wrong with somebody, until something else is.
+    pub(super) fn log_once(&self, who: &str, what: String) {
+        let mut said = lock(&self.refusals);
+        if said.get(who).is_some_and(|known| *known == what) {
             return;
         }
-        if refusals.len() >= REFUSALS {
-            refusals.pop_first();
+        if said.len() >= REFUSALS {
+            said.pop_first();
         }
-        refusals.insert(who.to_owned(), why.to_owned());
-        tracing::warn!(%who, "not of this cluster: {why}");
+        tracing::warn!(%who, "{what}");
+        said.insert(who.to_owned(), what);
     }
 }
 
@@ -385,5 +393,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         digesting::run(&node),
         sync::run(&node),
         chores::run(&node),
+        heirs::run(&node),
     );
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Response;
 use http::header::HeaderMap;
@@ -17,7 +19,8 @@ use super::peers::{Peer, post};
 use crate::fills::{FillError, NotSettled};
 use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
 use crate::node::Inner;
-use crate::ops::remote_error;
+
+use crate::ops::{body_lost, remote_error};
 
 /// A put of level 2 waits for the other nodes at most this long.
 const COPIES_WITHIN: Duration = Duration::from_secs(2);
@@ -50,9 +53,12 @@ impl Inner {
         }
         let frame = encode_record(&hot.entry.record);
         let live = self.cluster.peers.live();
-        let mut asking: FuturesUnordered<_> =
-            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false)).collect();
-        let mut synced = u32::from(is_held(&hot.entry));
+        let mut asking: FuturesUnordered<BoxFuture<'_, bool>> =
+            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false).boxed()).collect();
+        // One that was raised here may have its body elsewhere.
+        let (id, stamp) = (meta.id, hot.entry.record.stamp);
+        asking.push(async move { matches!(self.hold(id, stamp).await, Ok(true)) }.boxed());
+        let mut synced = 0;
         let all = async {
             while let Some(copied) = asking.next().await {
                 synced += u32::from(copied);
@@ -140,7 +146,7 @@ impl Inner {
 
     /// Brings the body of this version here, as durable as if it had been put here; false when the
     /// version is not current any more.
-    pub(super) async fn hold(&self, id: ObjectId, stamp: Stamp) -> Result<bool, Error> {
+    pub(crate) async fn hold(&self, id: ObjectId, stamp: Stamp) -> Result<bool, Error> {
         let current = self.lookup(id, false).await?;
         let current = current.filter(|hot| hot.entry.record.stamp == stamp);
         let Some(hot) = current else { return Ok(false) };
@@ -178,6 +184,7 @@ fn not_brought(error: FillError) -> Error {
     match error {
         FillError::Stopping(error) => error,
         FillError::Remote(error) => remote_error(error),
+        FillError::Nowhere { unreachable: false } => body_lost(),
         other => Error::new(ErrorKind::Unavailable, "the body cannot be had at the moment")
             .with_source(other),
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::Response;
 use objstore_client::types::ObjectId;
 use objstore_client::wire::private::routes;
@@ -30,16 +31,20 @@ const PEERS: u32 = 10;
 const SOON: Duration = Duration::from_millis(50);
 /// A peer that could not be compared with is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The longest a step may take, and all of them.
-const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Peers compared with at a time, once one has told this node all it knows.
+const PARALLEL: usize = 4;
+/// The longest a step may take: one that is answered from memory, one that reads or writes records,
+/// and all of them.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(20);
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How far this node is with comparing.
 #[derive(Debug, Default)]
 pub(super) struct Comparing {
     has_synced: AtomicBool,
-    /// Whom this node is comparing with.
-    with: Mutex<Option<NodeId>>,
+    /// The peers that this node is comparing with.
+    with: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Comparing {
@@ -47,7 +52,7 @@ impl Comparing {
         self.has_synced.load(Ordering::Acquire)
     }
 
-    fn with(&self) -> std::sync::MutexGuard<'_, Option<NodeId>> {
+    fn with(&self) -> std::sync::MutexGuard<'_, BTreeSet<NodeId>> {
         self.with.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -120,29 +125,39 @@ impl Inner {
     async fn compare_with_peers(&self, everybody: bool) -> bool {
         let news = &self.cluster.news;
         let missed = news.take_missed();
-        let mut again = false;
-        for peer in self.cluster.peers.live().iter() {
-            if !everybody && !missed.contains(&peer.id) {
-                continue;
-            }
-            *self.cluster.comparing.with() = Some(peer.id);
-            let compared = tokio::time::timeout(TIMEOUT, self.compare(peer)).await;
-            *self.cluster.comparing.with() = None;
-            match compared {
-                Ok(Ok(())) => self.cluster.comparing.has_synced.store(true, Ordering::Release),
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %peer.id, %error, "journals could not be compared");
-                    news.missed(peer.id);
-                    again = true;
-                }
-                Err(_) => again = true,
-            }
-        }
+        let live = self.cluster.peers.live();
+        let due: Vec<_> =
+            live.iter().filter(|p| everybody || missed.contains(&p.id)).cloned().collect();
+        // One after the other while this node knows nothing, so that not all of them send the same.
+        let at_a_time = if self.cluster.comparing.has_synced() { PARALLEL } else { 1 };
+        let again = futures_util::stream::iter(due)
+            .map(|peer| async move { self.compare_or_mark(&peer).await })
+            .buffer_unordered(at_a_time)
+            .fold(false, |again, done| async move { again || !done })
+            .await;
         // It is tried again after a while, not at once.
         if again {
             let _ = tokio::time::timeout(Duration::ZERO, news.more_missed.notified()).await;
         }
         again
+    }
+
+    /// Whether a peer and this node know the same now; if not, it is marked.
+    async fn compare_or_mark(&self, peer: &Peer) -> bool {
+        self.cluster.comparing.with().insert(peer.id);
+        let compared = tokio::time::timeout(TIMEOUT, self.compare(peer)).await;
+        self.cluster.comparing.with().remove(&peer.id);
+        let error = match compared {
+            Ok(Ok(())) => {
+                self.cluster.comparing.has_synced.store(true, Ordering::Release);
+                return true;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => Error::new(ErrorKind::Transport, "it took too long"),
+        };
+        tracing::debug!(peer = %peer.id, %error, "journals could not be compared");
+        self.cluster.news.missed(peer.id);
+        false
     }
 
     /// This node's journal as it is told to others.
@@ -352,11 +367,14 @@ impl Inner {
     }
 
     async fn take_step(&self, peer: &Peer, step: Bytes) -> Result<Bytes, Error> {
+        let kind = step.get(1).copied();
+        let with_records = [Kind::Records, Kind::Take].iter().any(|k| kind == Some(*k as u8));
+        let timeout = if with_records { RECORDS_TIMEOUT } else { STEP_TIMEOUT };
         let asked = async {
             let answer = self.cluster.peers.call(peer, post(routes::SYNC, step)?).await?;
             answer.into_body().collect(ANSWER_MAX).await
         };
-        tokio::time::timeout(STEP_TIMEOUT, asked)
+        tokio::time::timeout(timeout, asked)
             .await
             .map_err(|_| Error::new(ErrorKind::Transport, "the node does not answer"))?
     }
@@ -388,7 +406,7 @@ impl Inner {
     }
 
     async fn answer_open(&self, caller: Caller, theirs: &State) -> Result<Bytes, Error> {
-        let is_asking = *self.cluster.comparing.with() == Some(caller.node);
+        let is_asking = self.cluster.comparing.with().contains(&caller.node);
         if is_asking && self.node_id < caller.node {
             return Err(Error::new(ErrorKind::Busy, "these journals are being compared already"));
         }

@@ -82,6 +82,8 @@ pub(crate) enum Change {
     /// Deletes again what is deleted here already, with stamps of now: the cluster may have forgotten
     /// these deletes before all of it had heard of them.
     Renew(Vec<ObjectId>),
+    /// From now on this node sees to it that the remote has these versions, while they are current.
+    Verify(Vec<(ObjectId, Stamp)>),
     /// Moves the horizon to the later of this one and the one there is, and forgets some of the
     /// tombstones before it.
     Collect(Horizon),
@@ -135,6 +137,11 @@ pub(crate) enum Committed {
 }
 
 impl Committed {
+    /// Whether the caller is told; otherwise the change is about to be made in another way.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::Higher(..))
+    }
+
     /// The metadata after a change that is made or refused.
     pub(crate) fn made(self) -> Result<Arc<ObjectMeta>, Error> {
         match self {

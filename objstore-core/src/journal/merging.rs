@@ -203,6 +203,14 @@ impl Writer {
         group.newest.insert(id, None);
     }
 
+    /// The remote may lack these versions.
+    pub(super) fn verify(versions: Vec<(ObjectId, Stamp)>, group: &mut Group) -> Judged {
+        for (id, stamp) in versions {
+            group.todo(Chore::Verify, id, stamp);
+        }
+        Judged::done(Committed::Noted)
+    }
+
     /// Something was done about the body of a version.
     pub(super) fn chore_done(
         &mut self,

@@ -139,7 +139,7 @@ impl Judged {
 /// Why a change is not part of the batch.
 #[allow(clippy::large_enum_variant)] // it goes straight to the one who waits
 pub(super) enum Stop {
-    /// Nothing needs to be made durable for this.
+    /// Nothing needs to be made durable for this but what it rests on.
     At(Committed),
     Failed(Error),
 }
@@ -281,6 +281,7 @@ impl Writer {
             Change::Cache { key, record } => self.cache(&key, record, group),
             Change::Uncache { id, stamp } => self.uncache(id, stamp, group),
             Change::Waiting { id, stamp, upload } => self.waiting(id, stamp, upload, group),
+            Change::Verify(versions) => Ok(Self::verify(versions, group)),
             Change::Hold { id, stamp, body } => self.hold(id, stamp, body, group),
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),
@@ -291,6 +292,10 @@ impl Writer {
         });
         match judged {
             Ok(judged) => group.passed.push(Passed { answer, judged }),
+            // It may rest on what is in this batch, and is true only once that is durable.
+            Err(Stop::At(outcome)) if outcome.is_final() && !group.passed.is_empty() => {
+                group.passed.push(Passed { answer, judged: Judged::done(outcome) });
+            }
             Err(Stop::At(outcome)) => drop(answer.send(Ok(outcome))),
             Err(Stop::Failed(error)) => drop(answer.send(Err(error))),
         }

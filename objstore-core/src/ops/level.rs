@@ -14,7 +14,7 @@ use crate::remote::{Retry, codec};
 impl Node {
     /// Raises the level of an object without sending its body again, and returns its metadata once
     /// the new level holds. A level is never lowered: asking for the same or a lower one changes
-    /// nothing and succeeds, but for an object that the remote should have and is not on its way
+    /// nothing and succeeds, with the number of copies where it is level 2, but for an object that the remote should have and is not on its way
     /// there any more: it is stored there as if its level had been raised. With [`WriteMode::Back`] the new level holds once the journal has it,
     /// and the body is stored in the remote after that.
     ///
@@ -58,7 +58,13 @@ impl Node {
             None => live.level > Level::Local && !(back && waits()),
         };
         let Some(live) = hot.entry.live().filter(|live| live.level < level || lacks(live)) else {
-            return Ok(Arc::clone(&hot.entry.meta));
+            let meta = Arc::clone(&hot.entry.meta);
+            // Whoever asks for level 2 again is told how many nodes have it by now.
+            return if level == Level::Full {
+                inner.replicated(meta, None).await
+            } else {
+                Ok(meta)
+            };
         };
         let level = level.max(live.level);
         check_user_meta(level, &live.user_meta)?;
@@ -72,6 +78,10 @@ impl Node {
             Some(etag) => Some(etag.clone()),
             None if back => {
                 inner.uploads.check_room()?;
+                // What is answered before the remote has it is on this node's disk: the body of an
+                // object that was put elsewhere may be nowhere by the time it is to be stored.
+                // (Is the version not current any more, raising it says so.)
+                inner.hold(id, record.stamp).await?;
                 None
             }
             None => {

@@ -15,7 +15,7 @@ mod upload;
 mod uploads;
 
 pub(crate) use fetch::{
-    Arrived, ArrivedFrom, Found, Look, Seen, Target, Turn, Wanted, first_range,
+    Arrived, ArrivedFrom, Found, Look, Seen, Target, Turn, Wanted, body_lost, first_range,
 };
 pub use get::Object;
 pub(crate) use get::{Opened, unsatisfiable};

@@ -219,10 +219,10 @@ impl Inner {
         }
     }
 
-    /// Takes on the record of a version that the remote has, unless a later one or a delete is
-    /// known.
+    /// Takes on the record of a later version that the remote has, as if its node had told of it:
+    /// also in place of a delete that came before it.
     pub(crate) async fn learn(&self, record: Record) -> Result<(), Error> {
-        match self.commit(Change::Restore(record)).await {
+        match self.commit(Change::Merge(vec![record])).await {
             Err(error) if error.kind().is_retryable() => Err(error),
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ pub struct Steps(Option<Arc<Inner>>);
 #[derive(Debug)]
 struct Inner {
     taken: AtomicU64,
-    stop_before: u64,
+    stop_before: AtomicU64,
     keep_unsynced: bool,
     stopped: AtomicBool,
 }
@@ -24,7 +24,7 @@ impl Steps {
     pub fn stop_before(stop_before: u64, keep_unsynced: bool) -> Self {
         Self(Some(Arc::new(Inner {
             taken: AtomicU64::new(0),
-            stop_before,
+            stop_before: AtomicU64::new(stop_before),
             keep_unsynced,
             stopped: AtomicBool::new(false),
         })))
@@ -55,6 +55,13 @@ impl Steps {
         }
     }
 
+    /// From now on no step stops the world, unless it has stopped already.
+    pub fn stop_no_more(&self) {
+        if let Some(inner) = &self.0 {
+            inner.stop_before.store(u64::MAX, Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn counts(&self) -> bool {
         self.0.is_some()
     }
@@ -66,7 +73,8 @@ impl Steps {
     pub(crate) fn take(&self, what: &str) -> io::Result<()> {
         let Some(inner) = &self.0 else { return Ok(()) };
         let taken = inner.taken.fetch_add(1, Ordering::SeqCst);
-        if taken >= inner.stop_before || inner.stopped.load(Ordering::SeqCst) {
+        if taken >= inner.stop_before.load(Ordering::SeqCst) || inner.stopped.load(Ordering::SeqCst)
+        {
             inner.stopped.store(true, Ordering::SeqCst);
             return Err(io::Error::other(format!("the world stopped before this {what}")));
         }

@@ -1,20 +1,25 @@
 //! What has to hold once all is healed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use objstore_core::ErrorKind;
 use objstore_core::options::GetOptions;
 use objstore_core::remote::{RemoteGet, RemoteStore};
 use objstore_core::testing::{SeenRecord, seen_records, seen_waiting};
-use objstore_core::types::{Level, ObjectId};
+use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
+use objstore_core::{Error, ErrorKind, Node, NodeId};
 
-use crate::model::{Kind, Op, Outcome};
+use crate::model::{Kind, Op, Outcome, is_of};
 use crate::world::World;
 
 /// A healed cluster is given so much time, of which it has as much as it wants.
 const PATIENCE: u32 = 360;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What was left unfinished by those given up is seen to within this time.
+const INHERITED: Duration = Duration::from_secs(40);
+/// What is unavailable is asked for again so many times.
+const RETRIES: u32 = 12;
 
 type Journal = BTreeMap<ObjectId, SeenRecord>;
 
@@ -36,6 +41,9 @@ pub async fn healed(world: &mut World) -> Vec<String> {
         tokio::time::sleep(LOOK_EVERY).await;
         unrest = restless(world);
         if unrest.is_empty() {
+            unrest = strangers(world).await;
+        }
+        if unrest.is_empty() {
             break;
         }
     }
@@ -44,6 +52,8 @@ pub async fn healed(world: &mut World) -> Vec<String> {
         return wrong;
     }
     world.trace.note(format_args!("all is at rest"));
+    // The others see to what those left unfinished that were given up.
+    tokio::time::sleep(INHERITED).await;
     wrong.append(&mut world.model().wrong);
     let up = world.up();
     for number in &up {
@@ -105,6 +115,32 @@ fn restless(world: &mut World) -> String {
     String::new()
 }
 
+/// Gives up whoever will not come back, as an operator does. Who is not known as it should be.
+async fn strangers(world: &World) -> String {
+    let up = world.up();
+    let ids: Vec<_> =
+        up.iter().filter_map(|n| world.machines[*n].node.as_ref()).map(Node::id).collect();
+    let mut strangers = String::new();
+    for number in up {
+        let Some(node) = world.machines[number].node.clone() else { continue };
+        let peers = node.peers();
+        let is_alive = |id: &NodeId| {
+            let mut same = peers.iter().filter(|peer| peer.node_id == id.to_string());
+            *id == node.id() || same.any(|peer| peer.state == PeerState::Alive)
+        };
+        if let Some(id) = ids.iter().find(|id| !is_alive(id)) {
+            strangers = format!("{number} does not know {id}");
+        }
+        for peer in &peers {
+            let Some(id) = world.names.get(&peer.node_id).copied() else { continue };
+            if peer.state != PeerState::Forgotten && !ids.contains(&id) {
+                strangers = format!("{number} waits for {id}: {:?}", node.forget(id).await.is_ok());
+            }
+        }
+    }
+    strangers
+}
+
 /// No record points at nothing.
 fn sound(world: &World, number: usize) -> Vec<String> {
     let files = world.machines[number].disk.files();
@@ -147,11 +183,9 @@ fn acknowledged(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Optio
     };
     // A disk that is rolled back with its clock may lead to one time twice.
     let named = |op: &&Op| matches!(op.outcome, Outcome::Acked { stamp, .. } if stamp == seen.time);
-    let mut same = ops.iter().filter(named).peekable();
-    let fine = match same.peek() {
-        Some(_) => same.any(fits),
-        None => maybe.iter().any(|op| fits(op)),
-    };
+    // Two nodes may give one time, too: then the greater id wins, and of what was not acknowledged
+    // nobody knows the time.
+    let fine = ops.iter().filter(named).any(fits) || maybe.iter().any(|op| fits(op));
     if !fine {
         return Some(format!("{id} is {seen:?}, acknowledged was {winner:?}, maybe {maybe:?}"));
     }
@@ -167,24 +201,32 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
     let mut wrong = Vec::new();
     for number in world.up() {
         let Some(node) = world.machines[number].node.clone() else { continue };
-        let found = match node.get(id, GetOptions::default()).await {
-            Ok(object) => object
-                .body
-                .collect(usize::MAX)
-                .await
-                .map(|bytes| Some(*blake3::hash(&bytes).as_bytes())),
-            Err(error) => Err(error),
-        };
-        world
-            .trace
-            .note(format_args!("{number} has {id}: {:?}", found.as_ref().map_err(|e| e.kind())));
+        let mut found = read(&node, id).await;
+        // A node that was away a moment ago may not have been heard of yet.
+        for _ in 0..RETRIES {
+            if !matches!(&found, Err(error) if error.kind() == ErrorKind::Unavailable) {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            found = read(&node, id).await;
+        }
+        world.trace.note(format_args!(
+            "{number} has {id}: {:?}",
+            found.as_ref().map(|(_, d)| d).map_err(|e| e.kind())
+        ));
         let live = seen.and_then(|seen| seen.live.as_ref());
         let fine = match (&found, live) {
-            (Ok(digest), Some(live)) => *digest == live.digest,
+            (Ok((meta, digest)), Some(live)) => {
+                let is_later = meta.timestamp > seen.map_or(0, |seen| seen.time);
+                is_of(meta, *digest)
+                    && (Some(*digest) == live.digest
+                        // The bucket has told of a later one, whose node has lost its disk.
+                        || (is_later && is_of_a_lost_one(world, id, *digest)))
+            }
             (Err(error), Some(live)) => {
-                // Unavailable while a machine that will never come back is not yet given up.
-                matches!(error.kind(), ErrorKind::BodyLost | ErrorKind::Unavailable)
-                    && live.level == Level::Local
+                // What was written back is on one disk until the bucket has it.
+                error.kind() == ErrorKind::BodyLost
+                    && (live.level == Level::Local || !live.confirmed)
                     && may_be_lost(world, id, seen)
             }
             (Err(error), None) => match seen {
@@ -201,16 +243,26 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
     wrong
 }
 
-/// Whether the one disk that is sure to have had a body has lost it.
-fn may_be_lost(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> bool {
+async fn read(node: &Node, id: ObjectId) -> Result<(Arc<ObjectMeta>, [u8; 32]), Error> {
+    let object = node.get(id, GetOptions::default()).await?;
+    let bytes = object.body.collect(usize::MAX).await?;
+    Ok((object.meta, *blake3::hash(&bytes).as_bytes()))
+}
+
+/// Whether the node that put this body has lost its disk since.
+fn is_of_a_lost_one(world: &World, id: ObjectId, digest: [u8; 32]) -> bool {
     let model = world.model();
-    let digest = seen.and_then(|seen| seen.live.as_ref()).and_then(|live| live.digest);
-    let Some(op) = digest.and_then(|digest| model.put_of(id, digest)) else { return false };
-    match op.outcome {
+    model.put_of(id, digest).is_some_and(|op| match op.outcome {
         Outcome::Acked { at, .. } => model.at_risk(op.node, at),
         // Not acknowledged: when it was made nobody knows.
         _ => model.at_risk_ever(op.node),
-    }
+    })
+}
+
+/// Whether the one disk that is sure to have had a body has lost it.
+fn may_be_lost(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> bool {
+    let digest = seen.and_then(|seen| seen.live.as_ref()).and_then(|live| live.digest);
+    digest.is_some_and(|digest| is_of_a_lost_one(world, id, digest))
 }
 
 /// The bucket holds the winner.
@@ -224,6 +276,12 @@ async fn in_bucket(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Op
         }
         Err(_) => None,
     };
+    if found.is_none() && !live.confirmed && may_be_lost(world, id, Some(seen)) {
+        // Then no node has the body either: that is judged with the reads.
+        let node = world.up().first().and_then(|number| world.machines[*number].node.clone())?;
+        let lost = read(&node, id).await.is_err();
+        return (!lost).then(|| format!("the bucket lacks {id}, which is {seen:?}"));
+    }
     if found.is_some() && found == live.digest {
         return (!live.confirmed).then(|| format!("{id} is in the bucket, and nobody says so"));
     }

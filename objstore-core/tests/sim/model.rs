@@ -156,6 +156,9 @@ impl Model {
         let stamp = floor.map_or(0, |(stamp, _)| stamp);
         let wrong = match result {
             Ok((meta, digest)) => match self.put_of(id, digest) {
+                _ if !is_of(meta, digest) => {
+                    Some(format!("another body than its head says: {meta:?}"))
+                }
                 None => Some("a body that nobody put".to_owned()),
                 Some(op) if op.outcome == Outcome::Refused => {
                     Some("a put that was refused".to_owned())
@@ -191,4 +194,10 @@ impl Model {
             self.wrong.push(format!("a read of {id} on node {node} found {wrong}"));
         }
     }
+}
+
+/// Whether a body with this digest is what its head says.
+pub fn is_of(meta: &ObjectMeta, digest: [u8; 32]) -> bool {
+    let hex = blake3::Hash::from_bytes(digest).to_hex();
+    meta.blake3.as_ref().is_none_or(|said| said == hex.as_str())
 }

@@ -1,5 +1,6 @@
 //! Nodes, their disks and clocks, the network between them and the bucket behind them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,7 +12,7 @@ use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{
     MemoryDisk, SeededEntropy, SimClock, SimNetwork, Steps, TaskBlocking, Trace,
 };
-use objstore_core::{Error, Node, Settings};
+use objstore_core::{Error, Node, NodeId, Settings};
 use tokio::task::JoinHandle;
 
 use crate::bucket::{self, Mood};
@@ -31,6 +32,8 @@ pub struct World {
     pub bucket: Arc<MemoryRemote>,
     pub mood: Arc<Mood>,
     pub machines: Vec<Machine>,
+    /// Of every node that ever was.
+    pub names: BTreeMap<String, NodeId>,
     pub model: Arc<Mutex<Model>>,
     running: Vec<Running>,
     write_back: bool,
@@ -83,6 +86,7 @@ impl World {
             clock,
             mood: Arc::default(),
             machines: Vec::new(),
+            names: BTreeMap::new(),
             model: Arc::default(),
             running: Vec::new(),
             dice,
@@ -170,6 +174,7 @@ impl World {
             Ok(node) => {
                 self.trace
                     .note(format_args!("{number} is started as {} with {seeds:?}", node.id()));
+                self.names.insert(node.id().to_string(), node.id());
                 machine.node = Some(node);
             }
             Err(error) => {
@@ -306,6 +311,7 @@ impl World {
         self.mood.failing.store(0, Ordering::Relaxed);
         for machine in &self.machines {
             machine.clock.set(0, 0);
+            machine.steps.stop_no_more();
         }
         self.trace.note(format_args!("all is healed"));
     }

@@ -67,6 +67,18 @@ impl Client {
         self.put_as(id, "", body, Framing::Length)
     }
 
+    /// With further header lines, each whole.
+    pub fn put_with(&mut self, id: &str, fields: &str, body: &[u8]) -> io::Result<Answer> {
+        let length = body.len();
+        let head = format!(
+            "POST /api/v1/put HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Meta-ID: {id}\r\n{fields}Content-Length: {length}\r\n\r\n"
+        );
+        self.exchange("POST", |stream| {
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(body)
+        })
+    }
+
     pub fn put_as(
         &mut self,
         id: &str,

@@ -3,9 +3,12 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test takes what it needs.
 
+pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod http;
+pub mod netns;
+pub mod proxy;
 pub mod server;
 pub mod strace;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -19,6 +19,8 @@ pub struct Launch {
     pub files: PathBuf,
     /// Where it listens for other nodes.
     pub private: String,
+    /// Where it listens for everybody.
+    pub public: String,
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
 }
@@ -46,6 +48,7 @@ impl Launch {
             state: dir.join("state"),
             files: dir.join("files"),
             private: "127.0.0.1:0".to_owned(),
+            public: "127.0.0.1:0".to_owned(),
             wrapper: Vec::new(),
             args: Vec::new(),
         }
@@ -120,7 +123,7 @@ impl Launch {
             .arg(&self.state)
             .arg("--files-dir")
             .arg(&self.files)
-            .args(["--public-addr", "127.0.0.1:0", "--private-addr", &self.private])
+            .args(["--public-addr", &self.public, "--private-addr", &self.private])
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -144,12 +147,10 @@ impl Launch {
     }
 }
 
-/// The first `http://127.0.0.1:PORT` in a line of the log.
+/// The address in the line of the log that says where it listens.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("http://127.0.0.1:")?;
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let port = digits.parse().ok().filter(|port| *port != 0)?;
-    Some((Ipv4Addr::LOCALHOST, port).into())
+    let (_, rest) = line.split_once("listening on: http://")?;
+    rest.trim().parse().ok().filter(|addr: &SocketAddr| addr.port() != 0)
 }
 
 impl Server {

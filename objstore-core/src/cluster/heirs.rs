@@ -1,0 +1,72 @@
+//! What members that were given up left unfinished: versions that the remote should have and is not
+//! known to have. One of the nodes that are left sees to each.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::owner;
+use crate::env;
+use crate::journal::{Change, NodeId, Space, StoreError, decode_entry};
+use crate::node::Inner;
+use objstore_client::types::Level;
+
+/// How often it is looked whether somebody was given up.
+const EVERY: Duration = Duration::from_secs(10);
+/// Records that are read at a time.
+const PAGE: usize = 1000;
+
+/// Works until the node is gone. After a start those given up earlier are looked at once more:
+/// the node may have stopped in the middle.
+pub(super) async fn run(node: &Weak<Inner>) {
+    let mut known = BTreeSet::new();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(inner) = node.upgrade() else { return };
+        let all = inner.cluster.members.all().into_iter();
+        let given_up: BTreeSet<_> =
+            all.filter(|(_, member)| member.forgotten.is_some()).map(|(id, _)| id).collect();
+        drop(inner);
+        if given_up.is_subset(&known) || inherit(node, &given_up).await {
+            known = given_up;
+        }
+    }
+}
+
+/// Notes what is this node's to see to; whether all was looked at.
+async fn inherit(node: &Weak<Inner>, given_up: &BTreeSet<NodeId>) -> bool {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let Some(inner) = node.upgrade() else { return true };
+        let live: Vec<_> = inner.cluster.peers.live().iter().map(|peer| peer.id).collect();
+        let (me, given_up) = (inner.node_id, given_up.clone());
+        let (store, from) = (Arc::clone(&inner.store), after.take());
+        let page = env::run(inner.env.blocking.as_ref(), move || {
+            let pairs = store.scan(Space::Records, from.as_deref(), PAGE)?;
+            let last = pairs.last().filter(|_| pairs.len() == PAGE).map(|(key, _)| key.to_vec());
+            let mut ours = Vec::new();
+            for (_, value) in &pairs {
+                let record = decode_entry(value)?.record;
+                let is_in_remote =
+                    record.live.as_ref().is_none_or(|live| live.remote_etag.is_some());
+                if !is_in_remote
+                    && record.level() > Level::Local
+                    && given_up.contains(&NodeId(record.stamp.node))
+                    && owner::order(record.id, live.iter().copied().chain([me])).first()
+                        == Some(&me)
+                {
+                    ours.push((record.id, record.stamp));
+                }
+            }
+            Ok::<_, StoreError>((ours, last))
+        });
+        let Ok(Ok((ours, last))) = page.await else { return false };
+        if !ours.is_empty() && inner.commit(Change::Verify(ours)).await.is_err() {
+            return false;
+        }
+        if last.is_none() {
+            return true;
+        }
+        after = last;
+    }
+}
