@@ -7,11 +7,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use objstore_core::ErrorKind;
+use objstore_core::env::{Listening, Network, NetworkFuture};
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
 use objstore_core::remote::{MemoryRemote, RemoteStore};
 use objstore_core::testing::{CountingRemote, Link, Steps};
 use objstore_core::types::Level;
+use objstore_core::{Body, Error, ErrorKind, PrivateService};
 use support::nodes::{Nodes, got, known};
 use support::{Ask, Running, pattern, until};
 
@@ -246,4 +247,66 @@ async fn a_node_that_leaves_hands_over_what_only_it_has() {
     nodes[1].put(id, body, PutOptions::default()).await.unwrap();
     let drained = nodes[1].drain_to_peers().await.unwrap();
     assert!(drained.remaining >= 1 && drained.first_remaining.contains(&id));
+}
+
+/// Flips a bit of each body that other nodes send.
+#[derive(Debug)]
+struct Flipping(Arc<dyn Network>);
+
+impl Network for Flipping {
+    fn resolve<'a>(
+        &'a self,
+        address: &'a str,
+    ) -> NetworkFuture<'a, std::io::Result<Vec<std::net::SocketAddr>>> {
+        self.0.resolve(address)
+    }
+
+    fn call<'a>(
+        &'a self,
+        to: &'a str,
+        request: http::Request<Body>,
+    ) -> NetworkFuture<'a, Result<http::Response<Body>, Error>> {
+        Box::pin(async move {
+            let is_body = request.uri().path().starts_with("/private/v1/get/");
+            let (head, body) = self.0.call(to, request).await?.into_parts();
+            if !is_body {
+                return Ok(http::Response::from_parts(head, body));
+            }
+            let mut bytes = body.collect(usize::MAX).await?.to_vec();
+            if let Some(byte) = bytes.last_mut() {
+                *byte ^= 4;
+            }
+            Ok(http::Response::from_parts(head, bytes.into()))
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        address: &'a str,
+        service: PrivateService,
+    ) -> NetworkFuture<'a, Result<Box<dyn Listening>, Error>> {
+        self.0.listen(address, service)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_sends_is_verified_before_a_byte_leaves() {
+    let bucket = bucket();
+    let mut nodes = nodes(1, &bucket).await;
+    nodes.between = |network| Arc::new(Flipping(network));
+    nodes.join(bucket.clone(), |_| {}).await;
+    for len in [9, 200_000] {
+        let (id, body) = (nodes[0].new_id(), pattern(len));
+        nodes[0].put(id, body.clone(), PutOptions::default()).await.unwrap();
+        known(&nodes[1], id).await;
+        let range = GetOptions::default().range(len as u64 - 5..=len as u64 - 1);
+        let refused = got(&nodes[1], id, range).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{len}");
+        // What the bucket has too comes from there.
+        nodes[0].put(id, body.clone(), at(Level::Remote)).await.unwrap();
+        let level = async || nodes[1].head(id).await.unwrap().consistency;
+        until("the new version is known", async || level().await == Level::Remote).await;
+        let read = got(&nodes[1], id, GetOptions::default()).await.unwrap();
+        assert!(read.body == body, "{len}");
+    }
 }

@@ -143,7 +143,7 @@ impl Inner {
 
     /// A key was changed from here: what is here and on other nodes of it is old.
     pub(crate) async fn key_changed(&self, id: ObjectId) {
-        self.seen.is_changed(id, self.env.clock.monotonic());
+        self.seen.is_changed_here(id, self.env.clock.monotonic());
         let live = self.cluster.peers.live();
         let tell = |peer: Peer| async move {
             let told = async {

@@ -289,6 +289,8 @@ async fn bring(
                 let received = receive_frames(end, sealed, &mut cutter).await;
                 match received {
                     Err(FillError::Remote(error)) => {
+                        // What came of a unit that did not come whole was not verified.
+                        cutter.restart_unit();
                         let at = cutter.position();
                         tracing::debug!(%node, at, %error, "a node broke off");
                         search.failed(node);

@@ -88,8 +88,9 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// A node broke off, or gave something else.
+    /// A node broke off, or gave something else: it may have it all the same.
     pub(crate) fn failed(&mut self, node: NodeId) {
+        self.unreachable = true;
         self.asked.insert(node);
         self.asked_to_fetch.insert(node);
     }

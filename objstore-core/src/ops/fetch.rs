@@ -94,6 +94,8 @@ pub(crate) struct Seen {
     absent: Cache<ObjectId, Instant>,
     /// When a key was last changed through this cluster: what was asked before that is old.
     changed: Cache<ObjectId, Instant>,
+    /// When a key was last changed through this node.
+    changed_here: Cache<ObjectId, Instant>,
     ttl: Duration,
     /// One at a time asks for an object.
     turns: Vec<Mutex<()>>,
@@ -115,6 +117,7 @@ impl Seen {
             current: Cache::new(REMEMBERED),
             absent: Cache::new(REMEMBERED),
             changed: Cache::new(REMEMBERED),
+            changed_here: Cache::new(REMEMBERED),
             ttl: Duration::from_millis(ttl_ms),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             unanswered: std::sync::Mutex::default(),
@@ -165,10 +168,10 @@ impl Seen {
         self.changed.get(&id).is_none_or(|changed| changed < at)
     }
 
-    /// Whether it was changed so lately that another node may not know.
+    /// Whether it was changed from here so lately that another node may not know.
     pub(super) fn is_changed_lately(&self, id: ObjectId, now: Instant) -> bool {
         let since = |at: Instant| now.saturating_duration_since(at);
-        self.changed.get(&id).is_some_and(|at| since(at) <= self.ttl)
+        self.changed_here.get(&id).is_some_and(|at| since(at) <= self.ttl)
     }
 
     /// Whether the remote did not answer such a question a moment ago.
@@ -197,6 +200,12 @@ impl Seen {
         if self.is_known_since(id, at) {
             self.absent.insert(id, at);
         }
+    }
+
+    /// Something was changed from here at this moment.
+    pub(crate) fn is_changed_here(&self, id: ObjectId, now: Instant) {
+        self.changed_here.insert(id, now);
+        self.is_changed(id, now);
     }
 
     /// Something was changed at this moment.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use objstore_core::env::{Env, OsEntropy, Workers};
+use objstore_core::env::{Env, Network, OsEntropy, Workers};
 use objstore_core::journal::MemoryJournal;
 use objstore_core::options::GetOptions;
 use objstore_core::remote::RemoteStore;
@@ -27,6 +27,8 @@ pub struct Member {
 pub struct Nodes {
     pub network: SimNetwork,
     pub clock: SimClock,
+    /// What a node has between itself and the network.
+    pub between: fn(Arc<dyn Network>) -> Arc<dyn Network>,
     pub members: Vec<Member>,
 }
 
@@ -39,7 +41,8 @@ impl Nodes {
     ) -> Self {
         let network = SimNetwork::new(1, Trace::new(false));
         let clock = SimClock::new(1_795_000_000_000_000_000);
-        let mut nodes = Self { network, clock, members: Vec::new() };
+        let between = |network| network;
+        let mut nodes = Self { network, clock, between, members: Vec::new() };
         for host in 0..count {
             nodes.join(remote(host), &change).await;
         }
@@ -73,7 +76,7 @@ impl Nodes {
         env.clock = Arc::new(self.clock.another());
         env.workers = Workers::Tasks;
         env.blocking = Arc::new(TaskBlocking::new(Arc::new(OsEntropy), Duration::from_micros(300)));
-        env.network = Some(self.network.host(host, power.clone()));
+        env.network = Some((self.between)(self.network.host(host, power.clone())));
         env.disk = Some(disk.clone());
         env.journal = Some(journal.clone());
         let node =
