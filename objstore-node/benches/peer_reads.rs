@@ -118,10 +118,7 @@ impl Pair {
 }
 
 fn node(dir: &Path, args: &[String], seed: Option<&str>) -> Server {
-    let mut launch = Launch::new(dir)
-        .args(["--private-addr", "127.0.0.1:0"])
-        .args(args)
-        .wrapped(["taskset", "-c", "0"]);
+    let mut launch = Launch::new(dir).args(args).wrapped(["taskset", "-c", "0"]);
     if let Some(seed) = seed {
         launch = launch.args(["-N", seed]);
     }
