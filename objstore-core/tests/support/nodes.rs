@@ -107,8 +107,7 @@ impl Nodes {
     /// Nothing gets through between one and all others, or everything again.
     pub fn cut(&self, member: usize, cut: bool) {
         for other in 0..self.members.len() {
-            let mut link = Link::default();
-            link.cut = cut;
+            let link = Link { cut, ..Link::default() };
             self.network.set(member, other, link);
             self.network.set(other, member, link);
         }
