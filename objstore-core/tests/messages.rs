@@ -49,7 +49,7 @@ async fn a_message_comes_once_to_every_other_node() {
     let too_long = c.send(vec![7; Message::MAX + 1]).await.unwrap_err();
     assert_eq!(too_long.kind(), ErrorKind::TooLarge);
 
-    let mut came = async |at: &mut Subscription| {
+    let came = async |at: &mut Subscription| {
         let (one, two) = (next(at).await, next(at).await);
         [(one.from, one.payload.to_vec()), (two.from, two.payload.to_vec())]
     };

@@ -230,7 +230,7 @@ async fn s3_tells_a_missing_bucket_and_a_wrong_key_from_a_missing_object() {
     settings.bucket = "another".into();
     let other = S3Remote::with_client(client(&server, keys), settings).expect("a store");
     let error = other.get("k", RemoteGet::default()).await.expect_err("no bucket");
-    assert_eq!(error.kind(), RemoteErrorKind::Refused);
+    assert_eq!(error.kind(), RemoteErrorKind::Forbidden);
     let error = remote(&server, "").get("k", RemoteGet::default()).await.expect_err("no object");
     assert_eq!(error.kind(), RemoteErrorKind::NotFound);
 }

@@ -12,8 +12,8 @@ use crate::journal::NodeId;
 /// streamed are bounded by its connections.
 const REQUESTS_OF_ONE: usize = 64;
 /// Bytes of the frames of one node, and of all, that may be in memory before they are dealt with.
-const BYTES_OF_ONE: usize = 8 << 20;
-const BYTES: usize = 32 << 20;
+const BYTES_OF_ONE: usize = 4 << 20;
+const BYTES: usize = 12 << 20;
 /// The time within which a frame has to come.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(1);

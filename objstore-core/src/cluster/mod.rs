@@ -384,6 +384,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
+    let Some(inner) = node.upgrade() else { return };
+    let has_part = inner.settings.cluster.private_addr.is_some();
+    if !has_part {
+        // There is nobody to look for.
+        inner.cluster.has_looked.store(true, Ordering::Release);
+    }
+    drop(inner);
+    if !has_part {
+        return chores::run(&node).await;
+    }
     tokio::join!(
         gossip::run(&node),
         join::run(&node),

@@ -187,7 +187,7 @@ async fn serve(
 async fn linger(mut stream: TcpStream) {
     let read_away = async {
         stream.shutdown().await?;
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; 8 * 1024];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match stream.read(&mut buffer).await? {
