@@ -68,11 +68,10 @@ impl Inner {
     }
 }
 
-#[allow(clippy::large_enum_variant)] // it goes straight to the one who waits
 enum Failure {
     Journal(StoreError),
     /// The small body of this version is not what was put.
-    Damaged(Entry),
+    Damaged(Box<Entry>),
 }
 
 impl From<StoreError> for Failure {
@@ -93,7 +92,7 @@ fn load(store: &dyn JournalStore, id: ObjectId, with_body: bool) -> Result<Optio
         }
         // An overwrite between the two reads takes the body away, and leaves a newer record.
         if missed == Some(entry.record.stamp) {
-            return Err(Failure::Damaged(entry));
+            return Err(Failure::Damaged(Box::new(entry)));
         }
         missed = Some(entry.record.stamp);
     }
