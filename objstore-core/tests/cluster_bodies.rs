@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use objstore_core::env::{Listening, Network, NetworkFuture};
+use objstore_core::journal::{Batch, JournalStore, Space};
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
-use objstore_core::remote::{MemoryRemote, RemoteStore};
+use objstore_core::remote::{MemoryRemote, RemoteCondition, RemotePart, RemoteStore};
 use objstore_core::testing::{CountingRemote, Link, Steps};
 use objstore_core::types::Level;
 use objstore_core::{Body, Error, ErrorKind, PrivateService};
@@ -247,6 +248,46 @@ async fn a_node_that_leaves_hands_over_what_only_it_has() {
     nodes[1].put(id, body, PutOptions::default()).await.unwrap();
     let drained = nodes[1].drain_to_peers().await.unwrap();
     assert!(drained.remaining >= 1 && drained.first_remaining.contains(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_small_body_is_healed_from_another_node() {
+    let bucket = bucket();
+    let remote = |_| -> Arc<dyn RemoteStore> { bucket.clone() };
+    let nodes = Nodes::start(2, remote, |settings| settings.memory_bytes = Some(0)).await;
+    let (id, body) = (nodes[0].new_id(), pattern(1000));
+    nodes[0].put(id, body.clone(), PutOptions::default()).await.unwrap();
+    known(&nodes[1], id).await;
+    assert!(got(&nodes[1], id, GetOptions::default()).await.unwrap().body == body);
+    let journal = &nodes.members[0].journal;
+    let bodies = journal.scan(Space::Bodies, None, 10).unwrap();
+    let (key, value) = bodies.iter().find(|(key, _)| key.starts_with(&id.to_bytes())).unwrap();
+    let mut damaged = value.to_vec();
+    damaged[500] ^= 1;
+    let mut batch = Batch::default();
+    batch.put(Space::Bodies, key.clone(), damaged);
+    journal.commit(&batch).unwrap();
+    assert!(got(&nodes[0], id, GetOptions::default()).await.unwrap().body == body);
+    assert_eq!(journal.get(Space::Bodies, key).unwrap().as_ref(), Some(value), "for good");
+    until("nothing is left over", async || nodes.members[0].disk.files().is_empty()).await;
+}
+
+/// The winner of a race was stored once more, in parts of another length, so under another tag.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_stored_again_is_read_under_its_new_tag() {
+    let bucket = bucket();
+    let nodes = nodes(2, &bucket).await;
+    let (id, body) = (nodes[0].new_id(), pattern(300_000));
+    nodes[0].put(id, body.clone(), at(Level::Remote)).await.unwrap();
+    known(&nodes[1], id).await;
+    nodes.cut(0, true);
+    let key = id.to_string();
+    let attributes = bucket.head(&key).await.unwrap().attributes;
+    let upload = bucket.begin(&key, &attributes).await.unwrap();
+    let etag = bucket.put_part(&key, &upload, 1, body.clone().into()).await.unwrap();
+    let parts = [RemotePart { number: 1, etag }];
+    bucket.complete(&key, &upload, &parts, RemoteCondition::None).await.unwrap();
+    assert!(got(&nodes[1], id, GetOptions::default()).await.unwrap().body == body);
 }
 
 /// Flips a bit of each body that other nodes send.

@@ -58,7 +58,11 @@ impl Inner {
         let Some(version) = &asked.version else {
             return self.answer_cold(asked, head, permit).await;
         };
-        let hot = self.lookup(asked.id, true).await?.ok_or_else(not_here)?;
+        let mut hot = self.lookup(asked.id, false).await?.ok_or_else(not_here)?;
+        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
+            // Of one that is damaged here the asker is to look elsewhere, not this node for it.
+            hot = self.open_version(hot).await?.hot;
+        }
         let Some(live) = hot.entry.live() else { return Err(not_here()) };
         let same = match version {
             Version::Stamp(stamp) => hot.entry.record.stamp == *stamp,

@@ -15,7 +15,7 @@ use super::frames::Unframer;
 use super::others::{PeerReply, Search, Sought, Via};
 use super::{FillError, Readers, count};
 use crate::journal::{NodeId, Stamp};
-use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, Retry};
+use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, RemoteObject, Retry, codec};
 
 /// Units on their way here: one request, and those that go on with it when it breaks off.
 #[derive(Debug)]
@@ -365,23 +365,18 @@ async fn seek(
 /// Asks the remote for a range of the version, and checks that the answer is about just that.
 async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
     let origin = fill.origin();
-    let Some(etag) = origin.etag.as_deref() else {
+    let Some(mut etag) = fill.etag() else {
         return Err(FillError::Nowhere { unreachable: false });
     };
-    count_request(fill, ReplyFrom::Remote);
-    let get = RemoteGet::range_of(range.clone(), etag);
-    let answer = timeout(Retry::DEMAND.deadline, fill.parts().remote.get(&origin.key, get)).await;
-    let object = match answer {
-        Ok(Ok(object)) => object,
-        Ok(Err(error)) if error.kind() == RemoteErrorKind::PreconditionFailed => {
-            return Err(FillError::Changed);
-        }
-        Ok(Err(error)) => return Err(FillError::Remote(error)),
-        Err(_) => return Err(broken("the remote did not answer in time")),
-    };
-    if object.head.etag != etag {
-        return Err(FillError::Changed);
+    let mut object = get(fill, &range, &etag).await;
+    if let Err(FillError::Changed) = object
+        && let Some(now) = stored_again(fill).await?
+    {
+        fill.set_etag(now.clone());
+        etag = now;
+        object = get(fill, &range, &etag).await;
     }
+    let object = object?;
     let len = range.end - range.start;
     let fits = object.head.size == origin.size
         && object.range == range
@@ -390,6 +385,42 @@ async fn ask(fill: &Fill, range: Range<u64>) -> Result<Reply, FillError> {
         return Err(broken("the remote answered with another range or size than was asked for"));
     }
     Ok(Reply { end: range.end, body: object.body, from: ReplyFrom::Remote })
+}
+
+async fn get(fill: &Fill, range: &Range<u64>, etag: &str) -> Result<RemoteObject, FillError> {
+    count_request(fill, ReplyFrom::Remote);
+    let get = RemoteGet::range_of(range.clone(), etag);
+    let key = &fill.origin().key;
+    let answer = timeout(Retry::DEMAND.deadline, fill.parts().remote.get(key, get)).await;
+    match answer {
+        Ok(Ok(object)) if object.head.etag == etag => Ok(object),
+        Ok(Ok(_)) => Err(FillError::Changed),
+        Ok(Err(error)) if error.kind() == RemoteErrorKind::PreconditionFailed => {
+            Err(FillError::Changed)
+        }
+        Ok(Err(error)) => Err(FillError::Remote(error)),
+        Err(_) => Err(broken("the remote did not answer in time")),
+    }
+}
+
+/// The tag that this very version has now: when a node stored it once more, after one that lost had
+/// taken its place, that need not be the one it had.
+async fn stored_again(fill: &Fill) -> Result<Option<String>, FillError> {
+    let origin = fill.origin();
+    let (id, stamp) = origin.version();
+    if id.is_derived() || origin.digest.is_none() {
+        return Ok(None);
+    }
+    let head = timeout(Retry::DEMAND.deadline, fill.parts().remote.head(&origin.key)).await;
+    let head = match head {
+        Ok(Ok(head)) => head,
+        Ok(Err(error)) if error.kind().is_retryable() => return Err(FillError::Remote(error)),
+        Ok(Err(_)) => return Ok(None),
+        Err(_) => return Err(broken("the remote did not answer in time")),
+    };
+    let found = codec::from_head(id, &head).ok().filter(|found| found.stamp == stamp);
+    let live = found.and_then(|found| found.live);
+    Ok(live.filter(|live| live.digest == origin.digest).and_then(|live| live.remote_etag))
 }
 
 /// Takes a reply in. Between two chunks no more time may pass than the settings say; what is done

@@ -38,6 +38,8 @@ pub(crate) struct Fill {
 #[derive(Debug, Default)]
 struct State {
     ended: Option<FillError>,
+    /// The remote's tag, where that is not the origin's any more.
+    etag: Option<String>,
     /// What is here is being removed.
     dropping: bool,
     /// What is here stays.
@@ -136,6 +138,15 @@ impl Fill {
 
     pub(super) fn others(&self) -> Option<&dyn Others> {
         self.fills.others.get().map(AsRef::as_ref)
+    }
+
+    /// The remote's tag of the version.
+    pub(super) fn etag(&self) -> Option<String> {
+        self.state().etag.clone().or_else(|| self.origin.etag.clone())
+    }
+
+    pub(super) fn set_etag(&self, etag: String) {
+        self.state().etag = Some(etag);
     }
 
     pub(super) fn origin(&self) -> &Origin {

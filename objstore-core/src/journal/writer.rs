@@ -510,8 +510,10 @@ impl Writer {
         let meta = Arc::clone(&entry.meta);
         self.counters.replace(Some(&known.entry), &entry);
         self.write_entry(Hot { entry, inline }, group);
-        if presence == Presence::Inline && known.entry.presence == Presence::Cached {
-            self.discard(&known.entry, group);
+        if presence == Presence::Inline {
+            // What a fill made of it on the way.
+            let filled = Entry::new(known.entry.record.clone(), Presence::Cached);
+            self.discard(&filled, group);
         }
         let _ = self.chore_done(Chore::Want, id, stamp, group);
         Ok(Judged::made(meta))

@@ -316,7 +316,7 @@ impl Inner {
     }
 
     /// Where a body may be had that is damaged here.
-    fn elsewhere(&self, entry: &Entry) -> Option<Origin> {
+    pub(super) fn elsewhere(&self, entry: &Entry) -> Option<Origin> {
         entry.origin().filter(|_| self.is_elsewhere(entry))
     }
 

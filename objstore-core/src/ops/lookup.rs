@@ -7,7 +7,9 @@ use objstore_client::{Error, ErrorKind};
 use crate::bodies::verify_inline;
 use crate::cache::{Hot, Lookup};
 use crate::env;
-use crate::journal::{Entry, JournalStore, Presence, Space, StoreError, body_key, load_entry};
+use crate::journal::{
+    Change, Entry, HeldBody, JournalStore, Presence, Space, StoreError, body_key, load_entry,
+};
 use crate::node::Inner;
 
 impl Inner {
@@ -27,7 +29,10 @@ impl Inner {
             env::run(self.env.blocking.as_ref(), move || load(store.as_ref(), id, with_body));
         let found = match found.await? {
             Err(Failure::Journal(error)) => return Err(journal_error(error)),
-            Err(Failure::Damaged) => return Err(self.counts.corrupt(id)),
+            Err(Failure::Damaged(entry)) => {
+                let error = self.counts.corrupt(id);
+                return self.heal_inline(&entry).await.map(Some).ok_or(error);
+            }
             Ok(found) => found.map(Arc::new),
         };
         if let Some(hot) = &found
@@ -36,6 +41,24 @@ impl Inner {
             keep.keep(Arc::clone(hot));
         }
         Ok(found)
+    }
+
+    /// Brings a small body from elsewhere in place of one that is damaged here, durably.
+    async fn heal_inline(&self, entry: &Entry) -> Option<Arc<Hot>> {
+        let fill = self.fills.open(self.elsewhere(entry)?);
+        let body = match fill.whole().await {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
+                tracing::warn!(id = %entry.record.id, %error, "there is no good copy elsewhere");
+                return None;
+            }
+        };
+        let (id, stamp) = (entry.record.id, entry.record.stamp);
+        let change = Change::Hold { id, stamp, body: HeldBody::Inline(body.clone()) };
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%id, %error, "a body that was brought from elsewhere could not be kept");
+        }
+        Some(Arc::new(Hot { entry: entry.clone(), inline: Some(body) }))
     }
 
     /// The newest version, if it is not a tombstone.
@@ -47,7 +70,8 @@ impl Inner {
 
 enum Failure {
     Journal(StoreError),
-    Damaged,
+    /// The small body of this version is not what was put.
+    Damaged(Box<Entry>),
 }
 
 impl From<StoreError> for Failure {
@@ -68,7 +92,7 @@ fn load(store: &dyn JournalStore, id: ObjectId, with_body: bool) -> Result<Optio
         }
         // An overwrite between the two reads takes the body away, and leaves a newer record.
         if missed == Some(entry.record.stamp) {
-            return Err(Failure::Damaged);
+            return Err(Failure::Damaged(Box::new(entry)));
         }
         missed = Some(entry.record.stamp);
     }
