@@ -128,7 +128,8 @@ impl Cluster {
             membership: OnceLock::new(),
             strangers: Arc::default(),
             has_changed: AtomicBool::new(false),
-            has_looked: AtomicBool::new(false),
+            // Without a part in a cluster there is nobody to look for.
+            has_looked: AtomicBool::new(settings.private_addr.is_none()),
             refused: watch::Sender::new(None),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
@@ -384,14 +385,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Works until the node is gone; dropping the future stops what is under way.
 pub(crate) async fn run(node: Weak<Inner>) {
-    let Some(inner) = node.upgrade() else { return };
-    let has_part = inner.settings.cluster.private_addr.is_some();
-    if !has_part {
-        // There is nobody to look for.
-        inner.cluster.has_looked.store(true, Ordering::Release);
-    }
-    drop(inner);
-    if !has_part {
+    let has_part = |inner: Arc<Inner>| inner.settings.cluster.private_addr.is_some();
+    if !node.upgrade().is_some_and(has_part) {
         return chores::run(&node).await;
     }
     tokio::join!(
