@@ -1,4 +1,5 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +11,9 @@ use crate::error::{Error, ErrorKind};
 ///
 /// A stream that yields an error ends there; what came before must not be taken for the whole.
 /// Dropping a body stops whatever produces it.
+///
+/// What sends a body to a node may have to begin again, at another node say. That takes one that is
+/// [whole](Body::from) in memory or [`restartable`](Self::restartable); a stream can be sent once.
 #[derive(Default)]
 pub struct Body(Inner);
 
@@ -22,7 +26,13 @@ enum Inner {
         chunks: Chunks,
         left: Option<u64>,
     },
+    Unopened {
+        open: Open,
+        len: Option<u64>,
+    },
 }
+
+type Open = Arc<dyn Fn() -> Body + Send + Sync>;
 
 /// The most bytes of memory that a body gets for its length alone.
 const EXPECTED_MAX: usize = 1 << 20;
@@ -39,6 +49,27 @@ impl Body {
         Self(Inner::Stream { chunks: Box::pin(chunks), left: len })
     }
 
+    /// A body that can be had again from its beginning: `open` makes one with the same bytes each
+    /// time it is called, which is when the first of them is asked for. `len` is as for
+    /// [`from_stream`](Self::from_stream).
+    pub fn restartable(open: impl Fn() -> Self + Send + Sync + 'static, len: Option<u64>) -> Self {
+        Self(Inner::Unopened { open: Arc::new(open), len })
+    }
+
+    /// The same bytes once more, where they are whole in memory or
+    /// [`restartable`](Self::restartable) and none of them has been taken; else none.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            Inner::Done => Some(Self::default()),
+            Inner::Whole(bytes) => Some(bytes.clone().into()),
+            Inner::Stream { .. } => None,
+            Inner::Unopened { open, len } => {
+                Some(Self(Inner::Unopened { open: Arc::clone(open), len: *len }))
+            }
+        }
+    }
+
     /// The bytes still to come, if known.
     #[must_use]
     pub fn len(&self) -> Option<u64> {
@@ -46,6 +77,7 @@ impl Body {
             Inner::Done => Some(0),
             Inner::Whole(bytes) => Some(bytes.len() as u64),
             Inner::Stream { left, .. } => *left,
+            Inner::Unopened { len, .. } => *len,
         }
     }
 
@@ -63,7 +95,7 @@ impl Body {
         match self.0 {
             Inner::Done => Ok(Bytes::new()),
             Inner::Whole(bytes) => Ok(bytes),
-            Inner::Stream { .. } => Err(self),
+            Inner::Stream { .. } | Inner::Unopened { .. } => Err(self),
         }
     }
 
@@ -101,7 +133,13 @@ impl Body {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Inner::Unopened { open, len } = &self.0 {
+            let (chunks, left) = (open(), *len);
+            self.0 = Inner::Stream { chunks: Box::pin(chunks), left };
+        }
         match &mut self.0 {
+            // Just opened.
+            Inner::Unopened { .. } => Poll::Ready(None),
             Inner::Done => Poll::Ready(None),
             Inner::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -148,7 +186,7 @@ impl http_body::Body for Body {
             Inner::Done => true,
             Inner::Whole(bytes) => bytes.is_empty(),
             // A stream with nothing left still has to say whether it ended well.
-            Inner::Stream { .. } => false,
+            Inner::Stream { .. } | Inner::Unopened { .. } => false,
         }
     }
 

@@ -221,6 +221,12 @@ impl Error {
         }
     }
 
+    /// The same in other words.
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// With what was met below.
     #[must_use]
     pub fn with_source(

@@ -1,24 +1,48 @@
-//! Types, wire format, errors and transport of [objstore](https://docs.rs/objstore-core), a
-//! multi-master near cache for cloud object storage.
+//! Client of [objstore](https://docs.rs/objstore-core), a multi-master near cache for cloud object
+//! storage: the [`Client`], and the types, wire format and errors that it shares with the nodes.
 //!
-//! This crate is the leaf that everything else stands on: it knows what an object, an error and a
-//! request are, and how to carry them over HTTP. It holds no storage. Programs that embed a node
-//! use `objstore-core`, which re-exports the types here.
+//! ```
+//! use objstore_client::options::{GetOptions, PutOptions};
+//! use objstore_client::{Client, Error};
 //!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Error> {
+//! # let node = objstore_core::Node::builder().in_memory().start().await?;
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! # let server = node.serve_public(listener)?;
+//! # let address = server.local_addr().to_string();
+//! # let address = address.as_str();
+//! let client = Client::connect(address)?; // such as "localhost:10999"
+//! let id = client.new_id().await?;
+//! client.put(id, "It works!", PutOptions::named("test.txt")?).await?;
+//! let object = client.get(id, GetOptions::default()).await?;
+//! assert_eq!(object.body.collect(1024).await?, "It works!");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It holds no storage, and none of what that takes is in its tree. Programs that embed a node use
+//! `objstore-core`, which re-exports what is here but for the client.
+//!
+//! # What is where
+//! * [`Client`], [`ClientBuilder`]: put, get, head, delete, set_level, list and the rest of what a
+//!   node does, over HTTP; several nodes, tries, time limits
+//! * [`Body`], [`Object`]: bytes on their way in or out, and what was got
 //! * [`types`]: the nouns: [`types::ObjectId`], [`types::ObjectMeta`], [`types::Level`] …
 //! * [`options`]: what a caller may ask: ranges, conditions, metadata
-//! * [`Body`]: bytes on their way in or out
 //! * [`Error`], [`ErrorKind`]: what went wrong and what to do, with the status it becomes
 //! * [`wire`]: routes, headers and error bodies of the public API
-//! * [`Transport`]: sends requests to one node over HTTP/1.1
 
 mod body;
+mod client;
 mod error;
+mod object;
 pub mod options;
 mod transport;
 pub mod types;
 pub mod wire;
 
 pub use body::Body;
+pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind};
-pub use transport::{Request, Response, Transport};
+pub use object::Object;

@@ -71,8 +71,7 @@ pub use cluster::{ClusterKey, Drained, Message, Received, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;
-pub use objstore_client::{Body, Error, ErrorKind, options, types, wire};
-pub use ops::Object;
+pub use objstore_client::{Body, Error, ErrorKind, Object, options, types, wire};
 pub use settings::{
     ClusterSettings, FetchPolicy, FillSettings, HttpSettings, Settings, UploadSettings,
 };

@@ -42,6 +42,11 @@ impl Progress {
         }
     }
 
+    /// The transfer begins again.
+    pub(crate) fn restart(&self) {
+        self.bar.set_position(0);
+    }
+
     /// Takes the bar off the terminal, before anything is printed.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();

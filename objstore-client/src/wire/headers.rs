@@ -26,3 +26,13 @@ pub const FETCHED: &str = "x-meta-fetched";
 pub const SYMLINK: &str = "x-meta-symlink";
 /// `true` while the remote is yet to get the object (out).
 pub const PENDING: &str = "x-meta-pending";
+/// In, `1`: say everything that is known about the version the answer is about. Out: that, as the
+/// JSON of `GET /api/v1/meta/:id`.
+pub const JSON: &str = "x-meta-json";
+/// [`ErrorKind::code`](crate::ErrorKind::code) with the error answer to a `HEAD`, which has no body
+/// (out).
+pub const ERROR: &str = "x-meta-error";
+/// Names a request in the logs; comes back with the answer (in and out).
+pub const REQUEST_ID: &str = "x-request-id";
+/// The [trace](https://www.w3.org/TR/trace-context/) that a request belongs to (in).
+pub const TRACEPARENT: &str = "traceparent";

@@ -154,6 +154,16 @@ pub(super) fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {
     put_value(headers, LAST_MODIFIED, httpdate::fmt_http_date(modified).as_bytes());
 }
 
+/// What a client of ours asks for beside these: all of it, losing nothing.
+pub(super) fn put_json(headers: &mut HeaderMap, asked: &HeaderMap, meta: &ObjectMeta) {
+    if asked.get(headers::JSON).is_some_and(|value| value == "1") {
+        // A type of ours, which serialises. DEL is the one byte that JSON leaves alone and a field
+        // (RFC 9110 §5.5) does not allow.
+        let json = serde_json::to_string(meta).unwrap_or_default().replace('\u{7f}', "\\u007f");
+        put_value(headers, headers::JSON, json.as_bytes());
+    }
+}
+
 /// The `X-Meta-*` fields.
 pub(super) fn put_meta(headers: &mut HeaderMap, meta: &ObjectMeta) {
     put_value(headers, headers::ID, meta.id.to_string().as_bytes());

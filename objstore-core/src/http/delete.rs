@@ -19,5 +19,6 @@ pub(super) async fn delete(
     let meta = node.delete(id, options).await?;
     let mut response = answer::empty(StatusCode::OK);
     answer::put_meta(response.headers_mut(), &meta);
+    answer::put_json(response.headers_mut(), &head.headers, &meta);
     Ok(response)
 }

@@ -11,13 +11,13 @@ use http::header::{
 use http::{Method, Response, StatusCode};
 use objstore_client::types::{ObjectId, ObjectMeta};
 use objstore_client::wire::headers;
-use objstore_client::{Body, Error};
+use objstore_client::{Body, Error, Object};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::ranges::Ranges;
 use super::{answer, query, request};
 use crate::node::Node;
-use crate::ops::{self, Look, Object, Opened, Target, Wanted};
+use crate::ops::{self, Look, Opened, Target, Wanted};
 
 /// Types that a browser would run in the name of this server's site.
 const ACTIVE: [&str; 6] = [
@@ -62,6 +62,7 @@ pub(super) async fn get(
         conditions.check_read(meta).map_err(|e| e.with_meta(Arc::clone(meta)))?;
         let mut response = answer::empty(StatusCode::OK);
         describe(response.headers_mut(), meta, active);
+        answer::put_json(response.headers_mut(), &head.headers, meta);
         response.headers_mut().insert(CONTENT_LENGTH, meta.size.into());
         return Ok(response);
     }
@@ -78,11 +79,12 @@ pub(super) async fn get(
         }
     };
     let look = Look { fetch, no_cache, bytes: Some(first_bytes(&head.headers)) };
-    let (Object { meta, range, body }, opened) = node.inner.open(target, look, plan).await?;
+    let (Object { meta, range, body, .. }, opened) = node.inner.open(target, look, plan).await?;
 
     node.inner.counts.got(range.end - range.start);
     let mut response = Response::new(body);
     describe(response.headers_mut(), &meta, active);
+    answer::put_json(response.headers_mut(), &head.headers, &meta);
     match ranges {
         Ranges::Whole | Ranges::None => {
             response.headers_mut().insert(CONTENT_LENGTH, meta.size.into());

@@ -78,6 +78,7 @@ where
     let mut response = answer::empty(StatusCode::OK);
     answer::put_validators(response.headers_mut(), &meta);
     answer::put_meta(response.headers_mut(), &meta);
+    answer::put_json(response.headers_mut(), given, &meta);
     Ok(response)
 }
 

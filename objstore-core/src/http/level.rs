@@ -19,5 +19,6 @@ pub(super) async fn level(
     let mut response = answer::empty(answer::made(&meta));
     answer::put_validators(response.headers_mut(), &meta);
     answer::put_meta(response.headers_mut(), &meta);
+    answer::put_json(response.headers_mut(), &head.headers, &meta);
     Ok(response)
 }

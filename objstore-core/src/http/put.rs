@@ -40,5 +40,6 @@ where
     let mut response = answer::empty(answer::made(&meta));
     answer::put_validators(response.headers_mut(), &meta);
     answer::put_meta(response.headers_mut(), &meta);
+    answer::put_json(response.headers_mut(), headers, &meta);
     Ok(response)
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use objstore_client::types::{ObjectId, ObjectKey};
-use objstore_client::{Body, Error, ErrorKind};
+use objstore_client::{Body, Error, ErrorKind, wire};
 use tokio::sync::Semaphore;
 
 use super::framing::Framing;
@@ -128,7 +128,16 @@ impl PublicService {
                 if answer::must_close(error.kind()) {
                     pending.distrust();
                 }
-                answer::error(&error)
+                let mut response = answer::error(&error);
+                let headers = response.headers_mut();
+                if let Some(meta) = error.meta() {
+                    answer::put_json(headers, &head.headers, meta);
+                }
+                if is_head {
+                    let code = http::HeaderValue::from_static(error.kind().code());
+                    headers.insert(wire::headers::ERROR, code);
+                }
+                response
             }
         };
         // What is left of a request's body would be taken for the next request's head.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use objstore_client::options::GetOptions;
 use objstore_client::types::{ObjectId, ObjectMeta};
-use objstore_client::{Body, Error, ErrorKind};
+use objstore_client::{Body, Error, ErrorKind, Object};
 
 use crate::bodies::{FileReader, Layout, ReadError};
 use crate::cache::Hot;
@@ -17,18 +17,6 @@ use crate::ops::fetch::{Arrived, ArrivedFrom, Found, Wanted, body_lost};
 use crate::ops::lookup::load_inline;
 use crate::ops::{Counts, Look, Target, journal_error, remote_error};
 use crate::remote::RemoteErrorKind;
-
-/// An object that was got: its metadata, which of its bytes these are, and the bytes.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Object {
-    /// The version that the bytes are of.
-    pub meta: Arc<ObjectMeta>,
-    /// The positions of the bytes in the whole body, end exclusive.
-    pub range: Range<u64>,
-    /// The bytes. Always of one version, whatever is put or deleted meanwhile.
-    pub body: Body,
-}
 
 /// An object overwritten this often while it is being opened is given up on.
 const TRIES: usize = 8;
@@ -114,7 +102,7 @@ impl Inner {
                 let meta = Arc::make_mut(&mut meta);
                 (meta.is_fetched, meta.is_symlink) = (took.from_remote, took.from_peer);
             }
-            return Ok((Object { meta, range, body }, opened));
+            return Ok((Object::new(meta, range, body), opened));
         }
         Err(Error::new(
             ErrorKind::Busy,

@@ -7,12 +7,11 @@ use objstore_client::options::{Conditions, DeleteOptions, GetOptions, KeyListOpt
 use objstore_client::types::{
     KeyEntry, KeyPage, Level, ObjectId, ObjectKey, ObjectMeta, ObjectName, UserMeta,
 };
-use objstore_client::{Body, Error, ErrorKind};
+use objstore_client::{Body, Error, ErrorKind, Object};
 
 use tokio::sync::MutexGuard;
 
 use super::fetch::{Arrived, Found, Look, Target, Turn};
-use super::get::Object;
 use crate::bodies::{Outcome, ReceivedBody, Receiver};
 use crate::cache::Hot;
 use crate::cluster::FromOwner;

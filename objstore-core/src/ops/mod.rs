@@ -17,7 +17,6 @@ mod uploads;
 pub(crate) use fetch::{
     Arrived, ArrivedFrom, Found, Look, Seen, Target, Turn, Wanted, body_lost, first_range,
 };
-pub use get::Object;
 pub(crate) use get::{Opened, unsatisfiable};
 pub(crate) use ids::IdSource;
 pub(crate) use lookup::{deleted, journal_error, not_found};

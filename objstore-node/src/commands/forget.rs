@@ -1,6 +1,4 @@
 use clap::Args;
-use objstore_client::Request;
-use objstore_client::wire::routes;
 
 use super::output::failed;
 use crate::failure::Failure;
@@ -26,8 +24,6 @@ fn node_id(text: &str) -> Result<String, String> {
 impl Forget {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
-        let answer =
-            node.send(Request::new("POST", format!("{}{}", routes::FORGET, self.id))).await;
-        answer.map(drop).map_err(|e| Failure::Other(failed(&node, &self.id, &e)))
+        node.forget(&self.id).await.map_err(|e| Failure::Other(failed(&self.id, &e)))
     }
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use objstore_client::Body;
+use objstore_client::options::GetOptions;
 use objstore_client::types::{ObjectId, ObjectKey, ObjectName};
-use objstore_client::wire::{headers, routes};
-use objstore_client::{Body, Request, Response};
 use tempfile::NamedTempFile;
 
 use super::output::{failed, printable};
@@ -58,20 +58,18 @@ impl Get {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
         let what = self.what();
-        let path = match &self.key {
-            Some(key) => routes::key(key),
-            None => format!("{}{what}", routes::GET),
+        let mut options = GetOptions::default();
+        options.fetch = self.fetch;
+        let got = match (&self.key, self.id) {
+            (Some(key), _) => node.get_key(key, options).await,
+            (None, Some(id)) => node.get(id, options).await,
+            (None, None) => return Err(Failure::Usage("give the ID of an object".to_owned())),
         };
-        let mut request = Request::new("GET", path);
-        if self.fetch {
-            request = request.header(headers::FETCH, "1");
-        }
-        let answer = node.send(request).await;
-        let answer = answer.map_err(|e| Failure::Other(failed(&node, &what, &e)))?;
-        let target = self.target(&answer)?;
-        let name = answer.header(headers::NAME).and_then(|name| ObjectName::from_utf8(name).ok());
-        let label = name.filter(|name| !name.is_empty()).map_or(what, Into::into);
-        let body = answer.into_body();
+        let object = got.map_err(|e| Failure::Other(failed(&what, &e)))?;
+        let name = &object.meta.name;
+        let target = self.target(name)?;
+        let label = if name.is_empty() { what } else { name.to_string() };
+        let body = object.body;
         let total = body.len();
         let progress = match target {
             Target::Stdout { .. } if std::io::stdout().is_terminal() => Progress::silent(),
@@ -82,7 +80,7 @@ impl Get {
         written
     }
 
-    fn target(&self, answer: &Response) -> Result<Target, Failure> {
+    fn target(&self, name: &ObjectName) -> Result<Target, Failure> {
         let to_stdout = || Target::Stdout { checked: std::io::stdout().is_terminal() };
         let output = match &self.output {
             None if self.own_name => Path::new("./"),
@@ -93,7 +91,6 @@ impl Get {
         let about = std::fs::metadata(output);
         let is_dir = about.as_ref().is_ok_and(std::fs::Metadata::is_dir);
         if is_dir || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            let name = answer.header(headers::NAME).unwrap_or_default();
             // Somebody else chose this name, so it replaces nothing.
             return Ok(Target::File { path: output.join(file_name(name)?), replace: false });
         }
@@ -185,8 +182,7 @@ impl Get {
 }
 
 /// The last component of an object's name, if a file can be called that.
-fn file_name(name: &[u8]) -> Result<String, Failure> {
-    let name = ObjectName::from_utf8(name)?;
+fn file_name(name: &ObjectName) -> Result<String, Failure> {
     // Names come from every kind of system.
     let last = name.as_str().rsplit(['/', '\\']).next().unwrap_or_default();
     let usable = Path::new(last).file_name() == Some(OsStr::new(last)) && last.len() <= 255;
@@ -230,10 +226,10 @@ mod tests {
     #[test]
     fn an_objects_name_never_leads_out_of_the_directory() {
         for (name, file) in [("a.txt", "a.txt"), ("/etc/passwd", "passwd"), ("..\\x", "x")] {
-            assert_eq!(file_name(name.as_bytes()).unwrap(), file);
+            assert_eq!(file_name(&ObjectName::new(name).unwrap()).unwrap(), file);
         }
         for name in ["", ".", "..", "a/..", "a/", "\\"] {
-            assert!(file_name(name.as_bytes()).is_err(), "{name}");
+            assert!(file_name(&ObjectName::new(name).unwrap()).is_err(), "{name}");
         }
     }
 

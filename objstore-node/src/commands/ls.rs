@@ -1,18 +1,12 @@
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
 use clap::Args;
+use objstore_client::Client;
 use objstore_client::options::{KeyListOptions, ListOptions};
 use objstore_client::types::{KeyEntry, ObjectId, ObjectMeta};
-use objstore_client::wire::routes;
-use objstore_client::{Body, Error, ErrorKind, Request, Transport};
 
-use super::output::{failed, print, printable, rfc3339};
+use super::output::{failed, json, print, printable, rfc3339};
 use crate::failure::Failure;
-
-/// Longer than any line can be: name, user metadata at its longest, everything escaped.
-const LINE_MAX: usize = 1024 * 1024;
-
-/// Longer than any line of a key can be: its 1,024 bytes escaped, and the rest.
-const KEY_LINE_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
@@ -31,7 +25,7 @@ pub(crate) struct Ls {
     /// Only keys that begin so
     #[arg(long, value_name = "TEXT", requires = "keys")]
     prefix: Option<String>,
-    /// A JSON object a line, as the node sends them
+    /// A JSON object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,103 +40,49 @@ impl Ls {
         }
         let (mut after, mut left) = (self.after, self.limit);
         while left > 0 {
-            let page = left.min(ListOptions::MAX_LIMIT);
-            let request = Request::new("GET", self.query(after, page));
-            let listed = match node.send(request).await {
-                Ok(answer) => self.page(answer.into_body(), &mut after).await?,
-                Err(e) => Err(e),
+            let mut options = ListOptions::default();
+            options.limit = left.min(ListOptions::MAX_LIMIT);
+            (options.after, options.include_deleted) = (after, self.deleted);
+            let full = options.limit;
+            let page = node.list(options).await;
+            let page = page.map_err(|e| Failure::Other(failed("ls", &e)))?;
+            let line = |meta: &Arc<ObjectMeta>| {
+                if self.json { json(meta.as_ref()) } else { row(meta) + "\n" }
             };
-            let listed = listed.map_err(|e| Failure::Other(failed(&node, "ls", &e)))?;
-            if listed < page {
-                break;
+            print(&page.iter().map(line).collect::<String>())?;
+            left -= page.len().min(left);
+            match page.last() {
+                Some(last) if page.len() == full => after = Some(last.id),
+                _ => break,
             }
-            left -= listed.min(left);
         }
         Ok(())
     }
 
-    async fn keys(&self, node: &Transport) -> Result<(), Failure> {
-        let prefix = routes::encode(self.prefix.as_deref().unwrap_or_default());
-        let (mut after, mut left) = (None::<String>, self.limit);
+    async fn keys(&self, node: &Client) -> Result<(), Failure> {
+        let (mut after, mut left) = (None, self.limit);
         while left > 0 {
-            let limit = left.min(KeyListOptions::MAX_LIMIT);
-            let after_part = after.take().map(|key| format!("&after={}", routes::encode(&key)));
-            let after_part = after_part.unwrap_or_default();
-            let query = format!("{}?limit={limit}&prefix={prefix}{after_part}", routes::KEYS);
-            let answer = match node.send(Request::new("GET", query)).await {
-                Ok(answer) => answer.bytes(limit * KEY_LINE_MAX).await,
-                Err(e) => Err(e),
-            };
-            let answer = answer.map_err(|e| Failure::Other(failed(node, "ls", &e)))?;
-            let mut text = String::new();
-            for line in answer.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                let line: serde_json::Value = match serde_json::from_slice(line) {
-                    Ok(line) => line,
-                    Err(e) => return Err(Failure::Other(failed(node, "ls", &garbled(e)))),
-                };
-                if let Some(next) = line.get("next").and_then(serde_json::Value::as_str) {
-                    after = Some(next.to_owned());
-                    continue;
-                }
-                left = left.saturating_sub(1);
-                text.push_str(&if self.json { line.to_string() } else { key_row(line) });
-                text.push('\n');
-            }
-            print(&text)?;
+            let mut options = KeyListOptions::default();
+            options.limit = left.min(KeyListOptions::MAX_LIMIT);
+            options.prefix = self.prefix.clone().unwrap_or_default();
+            options.after = after;
+            let page = node.list_keys(options).await;
+            let page = page.map_err(|e| Failure::Other(failed("ls", &e)))?;
+            let line =
+                |key: &KeyEntry| if self.json { json(key) } else { key_row(key) + "\n" };
+            print(&page.entries.iter().map(line).collect::<String>())?;
+            left -= page.entries.len().min(left);
+            after = page.next;
             if after.is_none() {
                 break;
             }
         }
         Ok(())
     }
-
-    fn query(&self, after: Option<ObjectId>, limit: usize) -> String {
-        let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
-        let deleted = if self.deleted { "&deleted=1" } else { "" };
-        format!("{}?limit={limit}{after}{deleted}", routes::LIST)
-    }
-
-    /// Prints a page as it arrives. The outer error is about printing, the inner one about the
-    /// node.
-    async fn page(
-        &self,
-        body: Body,
-        last: &mut Option<ObjectId>,
-    ) -> Result<Result<usize, Error>, Failure> {
-        let mut lines = Lines { body, rest: BytesMut::new() };
-        let mut listed = 0;
-        loop {
-            let batch = match lines.next().await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => return Ok(Ok(listed)),
-                Err(e) => return Ok(Err(e)),
-            };
-            let mut text = String::new();
-            for line in batch.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                let meta: ObjectMeta = match serde_json::from_slice(line) {
-                    Ok(meta) => meta,
-                    Err(e) => return Ok(Err(garbled(e))),
-                };
-                *last = Some(meta.id);
-                listed += 1;
-                if self.json {
-                    text.push_str(&String::from_utf8_lossy(line));
-                } else {
-                    text.push_str(&row(&meta));
-                }
-                text.push('\n');
-            }
-            print(&text)?;
-        }
-    }
 }
 
-fn key_row(line: serde_json::Value) -> String {
-    match serde_json::from_value::<KeyEntry>(line) {
-        Ok(key) => format!("{:>14}  {}  {}", key.size, rfc3339(key.timestamp), printable(&key.key)),
-        // Of a later release.
-        Err(_) => String::new(),
-    }
+fn key_row(key: &KeyEntry) -> String {
+    format!("{:>14}  {}  {}", key.size, rfc3339(key.timestamp), printable(&key.key))
 }
 
 fn row(meta: &ObjectMeta) -> String {
@@ -152,51 +92,9 @@ fn row(meta: &ObjectMeta) -> String {
     row.trim_end().to_owned()
 }
 
-fn garbled(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(ErrorKind::Transport, "the answer is not a list of objects").with_source(source)
-}
-
-/// Whole lines out of chunks that end anywhere.
-struct Lines {
-    body: Body,
-    rest: BytesMut,
-}
-
-impl Lines {
-    /// One line or more, complete; none at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        while let Some(chunk) = self.body.chunk().await {
-            self.rest.extend_from_slice(&chunk?);
-            if let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') {
-                return Ok(Some(self.rest.split_to(end + 1).freeze()));
-            }
-            if self.rest.len() > LINE_MAX {
-                return Err(garbled("a line does not end"));
-            }
-        }
-        Ok((!self.rest.is_empty()).then(|| self.rest.split().freeze()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn lines_are_whole_however_the_chunks_fall() {
-        let text = b"first\nsecond\n\nthird";
-        for size in 1..=text.len() {
-            let chunks: Vec<_> = text.chunks(size).map(|c| Ok(Bytes::from_static(c))).collect();
-            let body = Body::from_stream(futures_util::stream::iter(chunks), None);
-            let mut lines = Lines { body, rest: BytesMut::new() };
-            let mut all = Vec::new();
-            while let Some(batch) = lines.next().await.unwrap() {
-                assert!(batch.ends_with(b"\n") || batch.ends_with(b"third"), "{batch:?}");
-                all.extend_from_slice(&batch);
-            }
-            assert_eq!(all, text);
-        }
-    }
 
     #[test]
     fn columns_line_up() {

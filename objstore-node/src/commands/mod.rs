@@ -12,7 +12,7 @@ mod stats;
 mod uploads;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
-use objstore_client::Transport;
+use objstore_client::Client;
 
 use crate::failure::Failure;
 
@@ -42,23 +42,28 @@ pub(crate) enum Verb {
 /// The node to talk to.
 #[derive(Debug, Args)]
 struct At {
-    /// Public address of the node
+    /// Public address of the node; of several, with commas, the first that answers
     #[arg(
         long,
         env = "OBJSTORE_NODE",
         hide_env_values = true,
         value_name = "HOST:PORT",
+        value_delimiter = ',',
         default_value = "127.0.0.1:10999",
         global = true
     )]
-    node: String,
+    node: Vec<String>,
 }
 
 impl At {
-    fn connect(&self) -> Result<Transport, Failure> {
+    fn connect(&self) -> Result<Client, Failure> {
         // A variable that is set to nothing is how many tools leave one out.
-        let address = if self.node.is_empty() { "127.0.0.1:10999" } else { &self.node };
-        Ok(Transport::new(address)?)
+        let mut nodes: Vec<_> = self.node.iter().filter(|node| !node.is_empty()).collect();
+        let default = "127.0.0.1:10999".to_owned();
+        if nodes.is_empty() {
+            nodes.push(&default);
+        }
+        Ok(Client::builder().nodes(nodes).build()?)
     }
 }
 

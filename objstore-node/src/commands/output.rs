@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use objstore_client::{Error, Transport};
+use objstore_client::Error;
 
 use crate::failure::{Failure, describe};
 
@@ -12,14 +12,14 @@ pub(super) fn print(lines: &str) -> Result<(), Failure> {
     out.write_all(lines.as_bytes()).and_then(|()| out.flush()).map_err(|e| Failure::printing(&e))
 }
 
-/// An error of a request, with the node where the error is about reaching it.
-pub(super) fn failed(node: &Transport, what: &str, error: &Error) -> String {
-    match error.kind() {
-        objstore_client::ErrorKind::Transport => {
-            format!("{what}: {}: {}", node.address(), describe(error))
-        }
-        _ => format!("{what}: {}", describe(error)),
-    }
+/// An error of a request.
+pub(super) fn failed(what: &str, error: &Error) -> String {
+    format!("{what}: {}", describe(error))
+}
+
+/// A type of ours, which serialises, on a line.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    format!("{}\n", serde_json::to_string(value).unwrap_or_default())
 }
 
 /// Text that comes from elsewhere, without anything that would steer a terminal.

@@ -1,12 +1,15 @@
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use clap::Args;
 use futures_util::stream;
+use objstore_client::options::{PutOptions, WriteMode};
 use objstore_client::types::{Level, ObjectId, ObjectKey, ObjectName, UserMeta};
-use objstore_client::wire::{headers, routes};
-use objstore_client::{Body, Error, ErrorKind, Request, Transport};
+use objstore_client::{Body, Client, Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::output::{failed, print, printable};
@@ -32,8 +35,8 @@ pub(crate) struct Put {
     #[arg(long, value_name = "0|1|2", default_value = "0", hide_default_value = true)]
     level: Level,
     /// When levels 1 and 2 are acknowledged: through once the bucket has it, back once the node has
-    #[arg(long, value_name = "through|back", value_parser = ["through", "back"])]
-    write: Option<String>,
+    #[arg(long, value_name = "through|back", value_parser = write_mode)]
+    write: Option<WriteMode>,
     /// Store in the bucket under this key
     #[arg(long, value_name = "KEY", value_parser = ObjectKey::new,
         conflicts_with_all = ["id", "name", "level", "write"])]
@@ -48,6 +51,14 @@ pub(crate) struct Put {
     at: super::At,
 }
 
+fn write_mode(text: &str) -> Result<WriteMode, String> {
+    match text {
+        "through" => Ok(WriteMode::Through),
+        "back" => Ok(WriteMode::Back),
+        _ => Err("it is neither through nor back".to_owned()),
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -57,10 +68,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// A file or pipe, opened.
 struct Source {
-    reader: Box<dyn AsyncRead + Send + Unpin>,
+    bytes: Input,
     /// None for pipes and devices: those are sent until they end.
     len: Option<u64>,
     name: ObjectName,
+}
+
+enum Input {
+    /// Can be sent again, to another node say.
+    File(Arc<File>),
+    Pipe(Box<dyn AsyncRead + Send + Unpin>),
 }
 
 impl Put {
@@ -104,7 +121,7 @@ impl Put {
     /// Stores one file. The error is the line to print.
     async fn put(
         &self,
-        node: &Transport,
+        node: &Client,
         file: &Path,
         user_meta: &UserMeta,
     ) -> Result<(String, String), String> {
@@ -112,50 +129,37 @@ impl Put {
             Some("-") => "standard input".to_owned(),
             _ => printable(&file.display().to_string()),
         };
-        let source = self.open(file).await.map_err(|why| format!("{label}: {why}"))?;
-        let id = match (&self.key, self.id) {
-            (Some(_), _) => None,
-            (None, Some(id)) => Some(id),
-            (None, None) => Some(fresh_id(node).await.map_err(|e| failed(node, &label, &e))?),
-        };
+        let mut source = self.open(file).await.map_err(|why| format!("{label}: {why}"))?;
+        let mut options = PutOptions::default();
+        options.user_meta = user_meta.clone();
         let progress = Progress::new(&label, source.len);
-        let body = body(source.reader, source.len, progress.clone());
-        let mut request = match (&self.key, id) {
-            (Some(key), _) => Request::new("PUT", routes::key(key)),
-            (None, id) => Request::new("POST", routes::PUT)
-                .header(headers::ID, id.map(|id| id.to_string()).unwrap_or_default())
-                .header(headers::LEVEL, self.level.to_string()),
+        let put = match &self.key {
+            Some(key) => node.put_key(key, source.body(progress.clone()), options).await,
+            None => {
+                let id = match self.id {
+                    Some(id) => id,
+                    None => node.new_id().await.map_err(|e| failed(&label, &e))?,
+                };
+                options.name = source.name.clone();
+                options.level = self.level;
+                options.write = self.write.unwrap_or_default();
+                node.put(id, source.body(progress.clone()), options).await
+            }
         };
-        request = request.body(body);
-        if self.key.is_none() && !source.name.is_empty() {
-            request = request.header(headers::NAME, source.name.as_str());
-        }
-        if let Some(write) = &self.write {
-            request = request.header(headers::WRITE, write.as_str());
-        }
-        if !user_meta.is_empty() {
-            request = request.header(headers::USER_META, user_meta.to_json());
-        }
-        let sent = node.send(request).await;
         progress.clear();
-        let answer = sent.map_err(|e| failed(node, &label, &e))?;
+        let meta = put.map_err(|e| failed(&label, &e))?;
         let shown = self
             .key
             .as_ref()
             .map_or_else(|| source.name.as_str().to_owned(), |key| printable(key.as_str()));
-        // The id that a key has on the node is the node's to say.
-        let said = answer.header(headers::ID).unwrap_or_default();
-        let id = match id {
-            Some(id) => id.to_string(),
-            None => printable(&String::from_utf8_lossy(said)),
-        };
-        Ok((id, shown))
+        Ok((meta.id.to_string(), shown))
     }
 
     async fn open(&self, file: &Path) -> Result<Source, String> {
         if file == Path::new("-") {
             let name = self.name.clone().unwrap_or_default();
-            return Ok(Source { reader: Box::new(tokio::io::stdin()), len: None, name });
+            let bytes = Input::Pipe(Box::new(tokio::io::stdin()));
+            return Ok(Source { bytes, len: None, name });
         }
         let opened = tokio::fs::File::open(file).await.map_err(|e| e.to_string())?;
         let about = opened.metadata().await.map_err(|e| e.to_string())?;
@@ -166,8 +170,27 @@ impl Put {
             Some(name) => name.clone(),
             None => own_name(file)?,
         };
-        let len = about.is_file().then_some(about.len());
-        Ok(Source { reader: Box::new(opened), len, name })
+        if !about.is_file() {
+            return Ok(Source { bytes: Input::Pipe(Box::new(opened)), len: None, name });
+        }
+        let bytes = Input::File(Arc::new(opened.into_std().await));
+        Ok(Source { bytes, len: Some(about.len()), name })
+    }
+}
+
+impl Source {
+    fn body(&mut self, progress: Progress) -> Body {
+        let pipe = Input::Pipe(Box::new(tokio::io::empty()));
+        match (std::mem::replace(&mut self.bytes, pipe), self.len) {
+            (Input::File(file), len) => {
+                let open = move || {
+                    progress.restart();
+                    of_file(Arc::clone(&file), len.unwrap_or_default(), progress.clone())
+                };
+                Body::restartable(open, len)
+            }
+            (Input::Pipe(reader), _) => of_pipe(reader, progress),
+        }
     }
 }
 
@@ -186,44 +209,72 @@ fn own_name(file: &Path) -> Result<ObjectName, String> {
     ObjectName::new(name).map_err(|e| format!("{e}; give another with --name"))
 }
 
-async fn fresh_id(node: &Transport) -> Result<ObjectId, Error> {
-    let answer = node.send(Request::new("GET", routes::ID)).await?.bytes(1024).await?;
-    String::from_utf8_lossy(&answer).trim().parse()
+fn unreadable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::IncompleteBody, "it cannot be read to its end").with_source(error)
 }
 
-/// The bytes of a reader as they are read. One that ends before `len` is an error, so that the
-/// node does not wait for the rest; what is added behind `len` meanwhile is not sent.
-fn body(reader: Box<dyn AsyncRead + Send + Unpin>, len: Option<u64>, progress: Progress) -> Body {
-    let reader = reader.take(len.unwrap_or(u64::MAX));
-    let chunks = stream::try_unfold((reader, progress), move |(mut reader, progress)| async move {
+/// The bytes of a reader as they are read.
+fn of_pipe(reader: Box<dyn AsyncRead + Send + Unpin>, progress: Progress) -> Body {
+    let chunks = stream::try_unfold((reader, progress), |(mut reader, progress)| async move {
         let mut chunk = BytesMut::with_capacity(CHUNK);
-        let read = reader.read_buf(&mut chunk).await.map_err(|e| {
-            Error::new(ErrorKind::IncompleteBody, "it cannot be read to its end").with_source(e)
-        })?;
-        if read > 0 {
-            progress.add(read);
-            Ok(Some((chunk.freeze(), (reader, progress))))
-        } else if len.is_some() && reader.limit() > 0 {
-            Err(Error::new(ErrorKind::IncompleteBody, "it became shorter while it was sent"))
-        } else {
-            Ok(None)
+        let read = reader.read_buf(&mut chunk).await.map_err(unreadable)?;
+        progress.add(read);
+        Ok((read > 0).then(|| (chunk.freeze(), (reader, progress))))
+    });
+    Body::from_stream(chunks, None)
+}
+
+/// The first `len` bytes of a file, whatever reads from it besides. One that ends before is an
+/// error, so that the node does not wait for the rest; what is added behind meanwhile is not sent.
+fn of_file(file: Arc<File>, len: u64, progress: Progress) -> Body {
+    let chunks = stream::try_unfold((file, 0), move |(file, at)| {
+        let progress = progress.clone();
+        async move {
+            if at == len {
+                return Ok(None);
+            }
+            let reading = Arc::clone(&file);
+            let want = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; want];
+                let read = reading.read_at(&mut chunk, at)?;
+                chunk.truncate(read);
+                Ok(chunk)
+            });
+            let read = read.await.map_err(std::io::Error::other).flatten();
+            let chunk = read.map_err(unreadable)?;
+            if chunk.is_empty() {
+                let shorter = "it became shorter while it was sent";
+                return Err(Error::new(ErrorKind::IncompleteBody, shorter));
+            }
+            progress.add(chunk.len());
+            let after = at + chunk.len() as u64;
+            Ok(Some((Bytes::from(chunk), (file, after))))
         }
     });
-    Body::from_stream(chunks, len)
+    Body::from_stream(chunks, Some(len))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[tokio::test]
     async fn a_file_that_shrinks_is_an_error_and_one_that_grows_is_cut() {
-        let read = |len| {
-            let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(&b"0123456789"[..]);
-            body(reader, len, Progress::silent()).collect(100)
-        };
-        assert_eq!(read(None).await.unwrap(), "0123456789");
-        assert_eq!(read(Some(4)).await.unwrap(), "0123");
-        assert_eq!(read(Some(11)).await.unwrap_err().kind(), ErrorKind::IncompleteBody);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let file = Arc::new(file);
+        let read = |len| of_file(Arc::clone(&file), len, Progress::silent()).collect(100);
+        assert_eq!(read(10).await.unwrap(), "0123456789");
+        assert_eq!(read(4).await.unwrap(), "0123");
+        assert_eq!(read(11).await.unwrap_err().kind(), ErrorKind::IncompleteBody);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_read_to_its_end() {
+        let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(&b"0123456789"[..]);
+        assert_eq!(of_pipe(reader, Progress::silent()).collect(100).await.unwrap(), "0123456789");
     }
 }

@@ -1,7 +1,7 @@
 use clap::Args;
-use objstore_client::Request;
+use objstore_client::Error;
+use objstore_client::options::DeleteOptions;
 use objstore_client::types::{ObjectId, ObjectKey};
-use objstore_client::wire::{headers, routes};
 
 use super::output::{failed, printable};
 use crate::failure::{Failure, complain};
@@ -25,20 +25,20 @@ impl Rm {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
         let mut all_deleted = true;
-        let by_id = self.ids.iter().map(|id| {
-            let request = Request::new("POST", format!("{}{id}", routes::DELETE));
-            let purge = if self.purge { request.header(headers::PURGE, "1") } else { request };
-            (id.to_string(), purge)
-        });
-        let by_key = self
-            .key
-            .iter()
-            .map(|key| (printable(key.as_str()), Request::new("DELETE", routes::key(key))));
-        for (what, request) in by_id.chain(by_key) {
-            if let Err(e) = node.send(request).await {
-                complain(&failed(&node, &what, &e));
+        let mut report = |what: &str, deleted: Result<(), Error>| {
+            if let Err(e) = deleted {
+                complain(&failed(what, &e));
                 all_deleted = false;
             }
+        };
+        for id in &self.ids {
+            let mut options = DeleteOptions::default();
+            options.purge = self.purge;
+            report(&id.to_string(), node.delete(*id, options).await.map(drop));
+        }
+        for key in &self.key {
+            let deleted = node.delete_key(key, DeleteOptions::default()).await;
+            report(&printable(key.as_str()), deleted);
         }
         if all_deleted { Ok(()) } else { Err(Failure::Reported) }
     }

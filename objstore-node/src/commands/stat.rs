@@ -1,21 +1,18 @@
+use std::sync::Arc;
+
 use clap::Args;
 use indicatif::HumanBytes;
-use objstore_client::Request;
 use objstore_client::types::{Level, ObjectId, ObjectMeta};
-use objstore_client::wire::routes;
 
-use super::output::{failed, print, printable, rfc3339};
+use super::output::{failed, json, print, printable, rfc3339};
 use crate::failure::Failure;
-
-/// Longer than the metadata of any object.
-const ANSWER_MAX: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
     /// The object
     #[arg(value_name = "ID")]
     id: ObjectId,
-    /// The JSON that the node sends
+    /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -25,18 +22,17 @@ pub(crate) struct Stat {
 impl Stat {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
-        let what = self.id.to_string();
-        let request = Request::new("GET", format!("{}{what}", routes::META));
-        let answer = match node.send(request).await {
-            Ok(answer) => answer.bytes(ANSWER_MAX).await,
-            Err(e) => Err(e),
+        let meta = match node.head(self.id).await {
+            Ok(meta) => meta,
+            // Of a deleted object there is something to show.
+            Err(e) => match e.meta() {
+                Some(meta) => Arc::clone(meta),
+                None => return Err(Failure::Other(failed(&self.id.to_string(), &e))),
+            },
         };
-        let answer = answer.map_err(|e| Failure::Other(failed(&node, &what, &e)))?;
         if self.json {
-            return print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()));
+            return print(&json(meta.as_ref()));
         }
-        let meta: ObjectMeta = serde_json::from_slice(&answer)
-            .map_err(|e| Failure::Other(format!("{what}: the answer is no metadata: {e}")))?;
         print(&lines(&meta))
     }
 }

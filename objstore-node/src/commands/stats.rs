@@ -2,18 +2,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use objstore_client::wire::routes;
-use objstore_client::{Request, types};
+use objstore_client::types;
 
-use super::output::{failed, print, printable};
+use super::output::{failed, json, print, printable};
 use crate::failure::Failure;
-
-/// Longer than the statistics of any node.
-const ANSWER_MAX: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
-    /// The JSON that the node sends
+    /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -23,16 +19,10 @@ pub(crate) struct Stats {
 impl Stats {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let node = self.at.connect()?;
-        let answer = match node.send(Request::new("GET", routes::STATS)).await {
-            Ok(answer) => answer.bytes(ANSWER_MAX).await,
-            Err(e) => Err(e),
-        };
-        let answer = answer.map_err(|e| Failure::Other(failed(&node, "stats", &e)))?;
+        let stats = node.stats().await.map_err(|e| Failure::Other(failed("stats", &e)))?;
         if self.json {
-            return print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()));
+            return print(&json(&stats));
         }
-        let stats: types::Stats = serde_json::from_slice(&answer)
-            .map_err(|e| Failure::Other(format!("stats: the answer holds none: {e}")))?;
         print(&lines(&stats))
     }
 }

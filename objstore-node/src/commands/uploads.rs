@@ -3,21 +3,17 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, HumanDuration};
 use objstore_client::types::{ObjectId, UploadStats};
-use objstore_client::wire::routes;
-use objstore_client::{Request, Transport};
+use objstore_client::{Client, Error};
 
-use super::output::{failed, print, printable};
+use super::output::{failed, json, print, printable};
 use crate::failure::Failure;
-
-/// Longer than what a node tells of its queue.
-const ANSWER_MAX: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Uploads {
     #[command(subcommand)]
     step: Option<Step>,
-    /// The JSON that the node sends
+    /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -45,29 +41,19 @@ impl Uploads {
         let node = self.at.connect()?;
         match self.step {
             None => self.show(&node).await,
-            Some(Step::Retry { id }) => post(&node, routes::RETRY_UPLOAD, id).await,
-            Some(Step::Drop { id }) => post(&node, routes::DROP_UPLOAD, id).await,
+            Some(Step::Retry { id }) => done(id, node.retry_upload(id).await),
+            Some(Step::Drop { id }) => done(id, node.drop_upload(id).await),
         }
     }
 
-    async fn show(&self, node: &Transport) -> Result<(), Failure> {
-        let answer = match node.send(Request::new("GET", routes::UPLOADS)).await {
-            Ok(answer) => answer.bytes(ANSWER_MAX).await,
-            Err(e) => Err(e),
-        };
-        let answer = answer.map_err(|e| Failure::Other(failed(node, "uploads", &e)))?;
-        if self.json {
-            return print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()));
-        }
-        let uploads: UploadStats = serde_json::from_slice(&answer)
-            .map_err(|e| Failure::Other(format!("uploads: the answer tells of none: {e}")))?;
-        print(&lines(&uploads))
+    async fn show(&self, node: &Client) -> Result<(), Failure> {
+        let uploads = node.uploads().await.map_err(|e| Failure::Other(failed("uploads", &e)))?;
+        print(&if self.json { json(&uploads) } else { lines(&uploads) })
     }
 }
 
-async fn post(node: &Transport, route: &str, id: ObjectId) -> Result<(), Failure> {
-    let answer = node.send(Request::new("POST", format!("{route}{id}"))).await;
-    answer.map(drop).map_err(|e| Failure::Other(failed(node, &id.to_string(), &e)))
+fn done(id: ObjectId, done: Result<(), Error>) -> Result<(), Failure> {
+    done.map_err(|e| Failure::Other(failed(&id.to_string(), &e)))
 }
 
 fn lines(uploads: &UploadStats) -> String {

@@ -1,0 +1,137 @@
+//! Requests to one node over HTTP/1.1, one at a time for each connection, over pooled connections.
+//! What is done when one fails is decided elsewhere.
+
+mod answer;
+mod endpoint;
+mod outgoing;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+pub(crate) use answer::{Answer, chunk, silent, strange};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use outgoing::{Outgoing, Sending, Turn};
+pub(crate) use request::{Repeat, Request};
+
+use crate::error::{Error, ErrorKind};
+
+/// The longest that is waited for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A connection that nobody used for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How often the system looks whether the other end of a silent connection is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Connections to nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    http: Http<HttpConnector, Outgoing>,
+}
+
+/// How long a node may be silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// While bytes go to it or are to come from it, and before it answers a read.
+    pub(crate) stall: Duration,
+    /// Before it answers a change that it has all of.
+    pub(crate) answer: Duration,
+}
+
+/// Why there is no answer, or an error for one.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// It is certain that the node did not do, and will not do, what was asked of it.
+    pub(crate) not_done: bool,
+}
+
+impl Transport {
+    pub(crate) fn new(stall: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEPALIVE));
+        connector.set_connect_timeout(Some(stall.min(CONNECT_MAX)));
+        let http = Http::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .build(connector);
+        Self { http }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        common: &HeaderMap,
+        sending: Option<&Arc<Sending>>,
+        patience: Patience,
+    ) -> Result<Answer, Failed> {
+        let uri = endpoint
+            .uri(request.path())
+            .map_err(|error| Failed { error, not_done: true })?;
+        let body = sending.map_or_else(Outgoing::none, |sending| Outgoing::of(Arc::clone(sending)));
+        let answered = self.http.request(request.to_http(uri, common, body));
+        let response = match sending {
+            // A change may take long where nothing is to be seen of it.
+            Some(sending) => tokio::select! {
+                response = answered => response,
+                turn = sending.silence(patience.stall, patience.answer) => {
+                    let limit = if turn == Turn::Answer { patience.answer } else { patience.stall };
+                    return Err(Failed::unknown(silent(limit)));
+                }
+            },
+            None => {
+                let limit = if request.method == http::Method::GET
+                    || request.method == http::Method::HEAD
+                {
+                    patience.stall
+                } else {
+                    patience.answer
+                };
+                match tokio::time::timeout(limit, answered).await {
+                    Ok(response) => response,
+                    Err(_) => return Err(Failed::unknown(silent(limit))),
+                }
+            }
+        };
+        let response = response.map_err(|e| match sending.and_then(|sending| sending.failed()) {
+            Some(error) => Failed { error, not_done: true },
+            None => Failed::transport(e),
+        })?;
+        Answer::read(response, patience.stall).await.map_err(Failed::answered)
+    }
+}
+
+impl Failed {
+    fn unknown(error: Error) -> Self {
+        Self { error, not_done: false }
+    }
+
+    fn transport(error: hyper_util::client::legacy::Error) -> Self {
+        let not_done = error.is_connect();
+        let message = if not_done {
+            "no connection; is the node running, and is the address right?"
+        } else {
+            "the connection broke or did not speak HTTP"
+        };
+        let error = Error::new(ErrorKind::Transport, message).with_source(error);
+        Self { error, not_done }
+    }
+
+    /// What a node answers these with it has not done, and has forgotten; of others it may be that
+    /// it was done before something went wrong, or will turn out to have been.
+    fn answered(error: Error) -> Self {
+        let not_done = matches!(
+            error.kind(),
+            ErrorKind::Busy | ErrorKind::ClockSkew | ErrorKind::Timeout
+        ) || !error.kind().is_retryable();
+        Self { error, not_done }
+    }
+}
