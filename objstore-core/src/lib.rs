@@ -24,6 +24,7 @@
 //! # What it is
 //! * [`Node`]: put, get, head, delete, set_level, list, stats, with streams in both directions,
 //!   ranges and conditions; the same by key of the bucket.
+//! * [`config`]: the settings by name, as in a config file.
 //! * [`remote`]: the bucket behind it, S3, a directory, or what a host brings along.
 //! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
 //!   or served by [`Server`].
@@ -49,6 +50,7 @@ mod bodies;
 mod builder;
 mod cache;
 mod cluster;
+pub mod config;
 mod crew;
 mod digest;
 pub mod env;

@@ -395,7 +395,10 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
         (&["--tls-key", "k"], "--tls-key arrives with the access control release"),
-        (&["--s3-endpoint", "http://h:1"], "--s3-endpoint: which bucket? name it with -B"),
+        (
+            &["--s3-endpoint", "http://h:1"],
+            "--s3-endpoint: which bucket? the setting bucket names it",
+        ),
         (&["-B", "b", "--remote-dir", "d"], "--bucket and --remote-dir"),
         (&["get", "--key", "a/../b"], "segment"),
         (&["get", ID, "--key", "k"], "--key"),
