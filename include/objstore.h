@@ -3,7 +3,7 @@
  *
  * A store keeps objects: an id, a body of bytes, what is known about them. objstore_open_node() starts a
  * node in this process, on two directories or in memory, alone or as a member of a cluster, with a bucket
- * behind it or without. All functions that take a store are the same for every kind of store there is.
+ * behind it or without.
  *
  *     objstore_store *store = NULL;
  *     objstore_error *error = NULL;
@@ -219,8 +219,7 @@ typedef struct objstore_reader objstore_reader;
 typedef struct objstore_result objstore_result;
 
 /*
- A node in this process, or the way to nodes elsewhere. From objstore_open_node() or
- objstore_connect(); ends with objstore_close().
+ A node in this process. From objstore_open_node(); ends with objstore_close().
  */
 typedef struct objstore_store objstore_store;
 
@@ -301,7 +300,7 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
 #define OBJSTORE_FORKED 5
 
 /*
- Only a node in this process can do this, and the store is a connection. Nothing was done.
+ This kind of store cannot do this. Nothing was done.
  */
 #define OBJSTORE_UNSUPPORTED 6
 
@@ -1326,7 +1325,7 @@ objstore_reader *objstore_result_take_reader(objstore_result *result);
  Serves the public HTTP API of a node in this process, at `address` ("host:port", port 0 takes a
  free one), at the setting public-addr when it is null, at 127.0.0.1:10999 when that is not set
  either; until the store is closed. `*bound`, which may be null, is where it listens, to be freed
- with objstore_text_free(). OBJSTORE_UNSUPPORTED on a connection.
+ with objstore_text_free().
  */
 objstore_status objstore_serve(objstore_store *store,
                                const char *address,
@@ -1335,13 +1334,12 @@ objstore_status objstore_serve(objstore_store *store,
 
 /*
  The id of the node, a ULID of 26 characters; freed with objstore_text_free().
- OBJSTORE_UNSUPPORTED on a connection.
  */
 objstore_status objstore_node_id(objstore_store *store, objstore_text **id, objstore_error **error);
 
 /*
  Where other nodes reach this one, "host:port", as the setting nodes of another wants it; "" when it
- has no part in a cluster. Freed with objstore_text_free(). OBJSTORE_UNSUPPORTED on a connection.
+ has no part in a cluster. Freed with objstore_text_free().
  */
 objstore_status objstore_private_addr(objstore_store *store,
                                       objstore_text **address,
@@ -1349,20 +1347,19 @@ objstore_status objstore_private_addr(objstore_store *store,
 
 /*
  What the node knows of the other members of its cluster: a JSON array on one line, the same as
- GET /api/v1/stats has under peers. Freed with objstore_text_free(). OBJSTORE_UNSUPPORTED on a
- connection.
+ GET /api/v1/stats has under peers. Freed with objstore_text_free().
  */
 objstore_status objstore_peers(objstore_store *store, objstore_text **json, objstore_error **error);
 
 /*
  Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
- its cluster where it has one. False when `store` is none or a connection.
+ its cluster where it has one. False when `store` is none.
  */
 bool objstore_is_ready(const objstore_store *store);
 
 /*
  Says that the node is about to be closed: objstore_is_ready() and /readyz turn at once, requests
- go on being served. OBJSTORE_UNSUPPORTED on a connection.
+ go on being served.
  */
 objstore_status objstore_drain(objstore_store *store, objstore_error **error);
 
@@ -1370,7 +1367,6 @@ objstore_status objstore_drain(objstore_store *store, objstore_error **error);
  Hands what the bucket does not have to other nodes, before the close of a node that will not come
  back, after objstore_drain() and once nothing is put any more. Blocks for as long as it takes.
  Both counts may be null: bodies that another node has now, and bodies that no other could take.
- OBJSTORE_UNSUPPORTED on a connection.
  */
 objstore_status objstore_drain_to_peers(objstore_store *store,
                                         uint64_t *handed_over,
@@ -1380,7 +1376,6 @@ objstore_status objstore_drain_to_peers(objstore_store *store,
 /*
  Sends a message of up to 8 KiB to the programs on all other live nodes: at most once to each, in
  no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most.
- OBJSTORE_UNSUPPORTED on a connection.
  */
 objstore_status objstore_send(objstore_store *store,
                               const uint8_t *data,
@@ -1390,7 +1385,7 @@ objstore_status objstore_send(objstore_store *store,
 
 /*
  Follows what programs on other nodes send, from now on; up to 256 messages are kept for a reader
- that is behind. Freed with objstore_subscription_free(). OBJSTORE_UNSUPPORTED on a connection.
+ that is behind. Freed with objstore_subscription_free().
  */
 objstore_status objstore_subscribe(objstore_store *store,
                                    objstore_subscription **subscription,

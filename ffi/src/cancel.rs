@@ -23,8 +23,8 @@ impl Cancel {
         self.0.send_replace(true);
     }
 
-    /// Waits for work unless one of these cancels comes first. The work is asked first, so what is
-    /// done at once is done.
+    /// Waits for work unless one of these cancels comes first. They are asked first, so nothing that
+    /// was given one which is triggered already is begun.
     pub(crate) async fn or<T>(
         cancels: Vec<Self>,
         work: impl Future<Output = Result<T, Failure>>,
@@ -38,8 +38,8 @@ impl Cancel {
         );
         tokio::select! {
             biased;
-            done = work => done,
             _ = cancelled => Err(Self::failure()),
+            done = work => done,
         }
     }
 

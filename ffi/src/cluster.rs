@@ -44,7 +44,7 @@ impl Handle for FromOther {
 /// Serves the public HTTP API of a node in this process, at `address` ("host:port", port 0 takes a
 /// free one), at the setting public-addr when it is null, at 127.0.0.1:10999 when that is not set
 /// either; until the store is closed. `*bound`, which may be null, is where it listens, to be freed
-/// with objstore_text_free(). OBJSTORE_UNSUPPORTED on a connection.
+/// with objstore_text_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_serve(
     store: *mut objstore_store,
@@ -78,7 +78,6 @@ pub extern "C" fn objstore_serve(
 }
 
 /// The id of the node, a ULID of 26 characters; freed with objstore_text_free().
-/// OBJSTORE_UNSUPPORTED on a connection.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_node_id(
     store: *mut objstore_store,
@@ -95,7 +94,7 @@ pub extern "C" fn objstore_node_id(
 }
 
 /// Where other nodes reach this one, "host:port", as the setting nodes of another wants it; "" when it
-/// has no part in a cluster. Freed with objstore_text_free(). OBJSTORE_UNSUPPORTED on a connection.
+/// has no part in a cluster. Freed with objstore_text_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_private_addr(
     store: *mut objstore_store,
@@ -112,8 +111,7 @@ pub extern "C" fn objstore_private_addr(
 }
 
 /// What the node knows of the other members of its cluster: a JSON array on one line, the same as
-/// GET /api/v1/stats has under peers. Freed with objstore_text_free(). OBJSTORE_UNSUPPORTED on a
-/// connection.
+/// GET /api/v1/stats has under peers. Freed with objstore_text_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_peers(
     store: *mut objstore_store,
@@ -129,14 +127,14 @@ pub extern "C" fn objstore_peers(
 }
 
 /// Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
-/// its cluster where it has one. False when `store` is none or a connection.
+/// its cluster where it has one. False when `store` is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_is_ready(store: *const objstore_store) -> bool {
     quietly(false, || Ok(handles::get::<Store>(store)?.backend.node()?.is_ready()))
 }
 
 /// Says that the node is about to be closed: objstore_is_ready() and /readyz turn at once, requests
-/// go on being served. OBJSTORE_UNSUPPORTED on a connection.
+/// go on being served.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_drain(
     store: *mut objstore_store,
@@ -151,7 +149,6 @@ pub extern "C" fn objstore_drain(
 /// Hands what the bucket does not have to other nodes, before the close of a node that will not come
 /// back, after objstore_drain() and once nothing is put any more. Blocks for as long as it takes.
 /// Both counts may be null: bodies that another node has now, and bodies that no other could take.
-/// OBJSTORE_UNSUPPORTED on a connection.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_drain_to_peers(
     store: *mut objstore_store,
@@ -175,7 +172,6 @@ pub extern "C" fn objstore_drain_to_peers(
 
 /// Sends a message of up to 8 KiB to the programs on all other live nodes: at most once to each, in
 /// no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most.
-/// OBJSTORE_UNSUPPORTED on a connection.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_send(
     store: *mut objstore_store,
@@ -198,7 +194,7 @@ pub extern "C" fn objstore_send(
 }
 
 /// Follows what programs on other nodes send, from now on; up to 256 messages are kept for a reader
-/// that is behind. Freed with objstore_subscription_free(). OBJSTORE_UNSUPPORTED on a connection.
+/// that is behind. Freed with objstore_subscription_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_subscribe(
     store: *mut objstore_store,

@@ -23,7 +23,7 @@ pub const OBJSTORE_REENTRANT: objstore_status = 4;
 /// This process is a child of fork() of one that had used the library. Exec first. Nothing
 /// was done.
 pub const OBJSTORE_FORKED: objstore_status = 5;
-/// Only a node in this process can do this, and the store is a connection. Nothing was done.
+/// This kind of store cannot do this. Nothing was done.
 pub const OBJSTORE_UNSUPPORTED: objstore_status = 6;
 /// The call was cancelled. Whether a change was made is not known.
 pub const OBJSTORE_CANCELLED: objstore_status = 7;

@@ -2,8 +2,7 @@
 //! given out (see `handles`).
 #![allow(non_camel_case_types)] // as C names them
 
-/// A node in this process, or the way to nodes elsewhere. From objstore_open_node() or
-/// objstore_connect(); ends with objstore_close().
+/// A node in this process. From objstore_open_node(); ends with objstore_close().
 pub struct objstore_store {
     _opaque: (),
 }
