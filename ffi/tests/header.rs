@@ -1,5 +1,7 @@
 //! `include/objstore.h` is what cbindgen makes of the sources, with the page of conventions on top.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::path::{Path, PathBuf};
 
 /// The sources in the order in which a reader of the header wants them.

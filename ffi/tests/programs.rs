@@ -1,6 +1,8 @@
 //! Programs in C, C++ and Python on the shared library, as a newcomer would build them: the examples,
 //! the script of operations that Rust runs too, and what is done wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
