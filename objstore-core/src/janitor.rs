@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::types::ObjectId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::bodies::FileStore;
 use crate::env::{Clock, Disk};
@@ -47,8 +47,13 @@ struct Shared {
 
 #[derive(Debug)]
 enum Chore {
-    Staged { staged: String, target: Option<(ObjectId, Stamp)> },
+    Staged {
+        staged: String,
+        target: Option<(ObjectId, Stamp)>,
+    },
     File(Garbage),
+    /// Somebody waits for space.
+    CatchUp(oneshot::Sender<()>),
     Stop,
 }
 
@@ -151,6 +156,14 @@ impl Janitor {
         std::mem::take(&mut *self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until the files given before are removed, the space of small bodies is given back, and
+    /// the disk is measured, or the janitor has stopped.
+    pub(crate) async fn caught_up(&self) {
+        let (tell, told) = oneshot::channel();
+        self.give(Chore::CatchUp(tell));
+        let _ = told.await;
+    }
+
     /// Ends the work after all chores given before.
     pub(crate) fn stop(&self) {
         self.give(Chore::Stop);
@@ -205,6 +218,13 @@ impl Janitor {
                 warn_on_error(rooms.files.remove_staged(&staged, target));
             }
             Ok(Chore::File(garbage)) => shift.next = self.remove_files(garbage, waiting, rooms),
+            Ok(Chore::CatchUp(tell)) => {
+                if self.shared.dead_inline.load(Ordering::Relaxed) > 0 {
+                    self.give_back(rooms);
+                }
+                measure(rooms);
+                let _ = tell.send(());
+            }
             Ok(Chore::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
             Err(TryRecvError::Empty) => return Next::Wait(shift.tick.saturating_sub(since)),
         }
@@ -267,18 +287,23 @@ impl Janitor {
         if (dead < worth && !log_is_full) || began < pause.until {
             return;
         }
-        let reclaimed = rooms.store.reclaim();
+        self.give_back(rooms);
         let ended = rooms.clock.monotonic();
         // At most a tenth of the time is spent with it.
         pause.until = ended + ended.saturating_duration_since(began) * 10;
-        match reclaimed {
+        measure(rooms);
+    }
+
+    /// Gives the space of small bodies back that are dead.
+    fn give_back(&self, rooms: &Rooms) {
+        let dead = self.shared.dead_inline.load(Ordering::Relaxed);
+        match rooms.store.reclaim() {
             Ok(()) => {
                 self.shared.dead_inline.fetch_sub(dead, Ordering::Relaxed);
                 tracing::debug!(dead, "gave space of removed small bodies back");
             }
             Err(error) => tracing::warn!(%error, "could not give space of removed bodies back"),
         }
-        measure(rooms);
     }
 }
 

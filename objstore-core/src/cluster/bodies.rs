@@ -74,6 +74,7 @@ impl Inner {
             return Err(not_here());
         }
         let stamp = hot.entry.record.stamp;
+        self.heat.touch(asked.id);
         let mut source = self.units(&hot, layout, units.clone(), asked.fetch)?;
         // The head says for certain that the first of them comes.
         let first = source.next().await?.ok_or_else(not_here)?;

@@ -155,7 +155,8 @@ impl Inner {
         }
         let Some(origin) = hot.entry.origin() else { return Ok(false) };
         let size = origin.size;
-        let _room = self.usage.reserve(size)?;
+        let mut room = self.usage.no_room_yet();
+        room.make_room(size).await?;
         let fill = self.fills.open(origin);
         // A removal that came before the fill was opened would be undone by it.
         let now = self.lookup(id, false).await?;

@@ -415,6 +415,7 @@ impl Fill {
                 Some(room)
             }
             Err(error) => {
+                self.parts().usage.ask(bytes);
                 self.without_room(&error);
                 None
             }
