@@ -53,7 +53,10 @@ enum Chore {
     },
     File(Garbage),
     /// Somebody waits for space.
-    CatchUp(oneshot::Sender<()>),
+    CatchUp {
+        small: bool,
+        tell: oneshot::Sender<()>,
+    },
     Stop,
 }
 
@@ -156,11 +159,11 @@ impl Janitor {
         std::mem::take(&mut *self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until the files given before are removed, the space of small bodies is given back, and
-    /// the disk is measured, or the janitor has stopped.
-    pub(crate) async fn caught_up(&self) {
+    /// Waits until the files given before are removed, with `small` also until the space of small
+    /// bodies is given back, and the disk is measured, or until the janitor has stopped.
+    pub(crate) async fn caught_up(&self, small: bool) {
         let (tell, told) = oneshot::channel();
-        self.give(Chore::CatchUp(tell));
+        self.give(Chore::CatchUp { small, tell });
         let _ = told.await;
     }
 
@@ -218,8 +221,8 @@ impl Janitor {
                 warn_on_error(rooms.files.remove_staged(&staged, target));
             }
             Ok(Chore::File(garbage)) => shift.next = self.remove_files(garbage, waiting, rooms),
-            Ok(Chore::CatchUp(tell)) => {
-                if self.shared.dead_inline.load(Ordering::Relaxed) > 0 {
+            Ok(Chore::CatchUp { small, tell }) => {
+                if small {
                     self.give_back(rooms);
                 }
                 measure(rooms);

@@ -49,8 +49,8 @@ pub(crate) struct Usage {
     wanted: Notify,
     /// The most bytes that somebody waits for.
     asked: AtomicU64,
-    /// Told whenever room was looked for, and whether some was found.
-    looked: watch::Sender<bool>,
+    /// Told whenever room was looked for.
+    looked: watch::Sender<Looked>,
 }
 
 /// Room for a body on its way in, given back when dropped.
@@ -58,6 +58,16 @@ pub(crate) struct Usage {
 pub(crate) struct Reservation {
     usage: Arc<Usage>,
     bytes: u64,
+}
+
+/// What came of looking for room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// As much as is wanted is free, or all that can be.
+    #[default]
+    NoNeed,
+    Found,
+    InVain,
 }
 
 /// What a body takes beyond its bytes: head and table of a file, record, log framing.
@@ -151,8 +161,8 @@ impl Usage {
     }
 
     /// Room was looked for.
-    pub(crate) fn looked(&self, found: bool) {
-        self.looked.send_replace(found);
+    pub(crate) fn looked(&self, looked: Looked) {
+        self.looked.send_replace(looked);
     }
 
     /// Whether the disk had less free than puts leave alone, when last looked.
@@ -328,9 +338,12 @@ impl Reservation {
         }
         let mut looked = self.usage.looked.subscribe();
         self.usage.ask(bytes.min(BEGINNING));
-        match timeout(PATIENCE, looked.changed()).await {
-            Ok(Ok(())) if *looked.borrow() => Ok(()),
-            _ => Err(error),
+        let Ok(Ok(())) = timeout(PATIENCE, looked.changed()).await else { return Err(error) };
+        let looked = *looked.borrow();
+        match looked {
+            Looked::Found => Ok(()),
+            Looked::NoNeed => self.grow_to(bytes.min(BEGINNING)).map_err(|_| error),
+            Looked::InVain => Err(error),
         }
     }
 
@@ -340,15 +353,15 @@ impl Reservation {
     pub(crate) async fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
         let mut looked = self.usage.looked.subscribe();
         let deadline = Instant::now() + PATIENCE;
-        let mut found = true;
+        let mut last = Looked::Found;
         loop {
             let error = match self.grow_to(bytes) {
-                Err(error) if found => error,
+                Err(error) if last == Looked::Found => error,
                 grown_or_hopeless => return grown_or_hopeless,
             };
             self.usage.ask(bytes.saturating_add(OVERHEAD).saturating_sub(self.bytes));
             match timeout_at(deadline, looked.changed()).await {
-                Ok(Ok(())) => found = *looked.borrow_and_update(),
+                Ok(Ok(())) => last = *looked.borrow_and_update(),
                 _ => return Err(error),
             }
         }

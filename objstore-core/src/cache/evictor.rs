@@ -19,7 +19,7 @@ use crate::journal::{
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
-use crate::usage::Usage;
+use crate::usage::{Looked, Usage};
 
 /// Entries looked at together.
 const PAGE: usize = 512;
@@ -40,13 +40,13 @@ pub(crate) async fn run(node: Weak<Inner>, usage: Arc<Usage>) {
         loop {
             let goal = usage.needed();
             if goal == 0 {
-                usage.looked(true);
+                usage.looked(Looked::NoNeed);
                 break;
             }
             let began = clock.monotonic();
             let rests = rests_until.is_some_and(|until| began < until);
             let found = !rests && inner.make_room(goal, &mut hand).await;
-            usage.looked(found);
+            usage.looked(if found { Looked::Found } else { Looked::InVain });
             if found {
                 continue;
             }
@@ -96,13 +96,15 @@ struct Candidate {
     bytes: u64,
     /// What is here is not a mere copy: the remote has to be asked.
     is_kept: bool,
+    /// It lies in the journal.
+    is_small: bool,
 }
 
 impl Inner {
     /// Frees this many bytes, or what can be freed; false for nothing.
     async fn make_room(&self, goal: u64, hand: &mut Hand) -> bool {
         self.heat.next_round();
-        let (mut freed, mut freed_in_round) = (0u64, 0u64);
+        let (mut freed, mut freed_in_round, mut small) = (0u64, 0u64, false);
         while freed < goal {
             let page = match self.page_of_candidates(hand).await {
                 Ok(page) => page,
@@ -112,7 +114,10 @@ impl Inner {
                 }
             };
             let more = match self.evict_from(page.candidates, goal - freed).await {
-                Ok(bytes) => bytes,
+                Ok((bytes, some_small)) => {
+                    small |= some_small;
+                    bytes
+                }
                 Err(error) => {
                     tracing::debug!(%error, "what was to be evicted stays for now");
                     break;
@@ -131,10 +136,10 @@ impl Inner {
             // It was easily found: what is younger need not go yet.
             hand.age = (hand.age * 2 + 1).min(Heat::OLDEST);
         }
-        // Also where nothing was found: what was removed before may not have come back yet.
-        let before = self.usage.excess();
-        self.janitor.caught_up().await;
-        freed > 0 || self.usage.excess() < before
+        if freed > 0 {
+            self.janitor.caught_up(small).await;
+        }
+        freed > 0
     }
 
     async fn page_of_candidates(&self, hand: &Hand) -> Result<Page, Error> {
@@ -160,8 +165,9 @@ impl Inner {
         env::run(self.env.blocking.as_ref(), scan).await?.map_err(journal_error)
     }
 
-    /// Evicts of these what is needed for `goal`, and returns the bytes that this gives back.
-    async fn evict_from(&self, mut from: Vec<Candidate>, goal: u64) -> Result<u64, Error> {
+    /// Evicts of these what is needed for `goal`. Returns the bytes that this gives back, and whether
+    /// the journal has to give some of them.
+    async fn evict_from(&self, mut from: Vec<Candidate>, goal: u64) -> Result<(u64, bool), Error> {
         from.sort_by_key(|one| (std::cmp::Reverse(one.age), std::cmp::Reverse(one.bytes)));
         let mut bytes = 0;
         from.retain(|one| {
@@ -175,13 +181,14 @@ impl Inner {
         });
         let safe: Vec<_> = looks.buffered(PARALLEL).filter_map(std::future::ready).collect().await;
         if safe.is_empty() {
-            return Ok(0);
+            return Ok((0, false));
         }
         let freed = safe.iter().map(|one| one.bytes).sum();
+        let small = safe.iter().any(|one| one.is_small);
         let versions = safe.iter().map(|one| (one.id, one.stamp)).collect();
         self.commit(Change::Evict(versions)).await?;
         self.counts.evicted(safe.len() as u64, freed);
-        Ok(freed)
+        Ok((freed, small))
     }
 }
 
@@ -207,6 +214,7 @@ impl Candidate {
         let goes =
             bytes > 0 && live.level < Level::Full && (!is_kept || live.remote_etag.is_some());
         let (id, stamp) = (entry.record.id, entry.record.stamp);
-        goes.then(|| Self { id, stamp, age: heat.age(id), bytes, is_kept })
+        let (age, is_small) = (heat.age(id), entry.presence == Presence::Inline);
+        goes.then_some(Self { id, stamp, age, bytes, is_kept, is_small })
     }
 }

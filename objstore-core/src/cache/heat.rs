@@ -9,7 +9,8 @@ const PLACES: usize = 1 << 18;
 ///
 /// Time is counted in rounds, one for each time the evictor goes to work. An object's place keeps
 /// the last round in which any object of that place was wanted, so one that was wanted never looks
-/// older than it is; one that shares a place may look younger.
+/// older than it is; one that shares a place may look younger, and so may one that was wanted tens of
+/// thousands of rounds ago.
 #[derive(Debug)]
 pub(crate) struct Heat {
     round: AtomicU16,
@@ -52,6 +53,11 @@ impl Heat {
         round.wrapping_sub(last).min(Self::OLDEST)
     }
 
+    /// Whether somebody wanted it lately.
+    pub(crate) fn was_touched(&self, id: ObjectId) -> bool {
+        self.age(id) < Self::OLDEST
+    }
+
     pub(super) fn next_round(&self) {
         self.round.fetch_add(1, Ordering::Relaxed);
     }
@@ -77,7 +83,7 @@ mod tests {
         for _ in 0..u32::from(u16::MAX) {
             heat.touch(wanted);
             heat.next_round();
-            assert!(heat.age(wanted) == 1 && heat.age(other) > 0);
+            assert_eq!(heat.age(wanted), 1);
         }
     }
 }

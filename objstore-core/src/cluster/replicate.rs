@@ -66,13 +66,16 @@ impl Inner {
         };
         let _ = timeout(COPIES_WITHIN, all).await;
         let live = u32::try_from(live.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if least.is_some_and(|least| synced < least) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
+        if let Some(least) = least.filter(|least| synced < *least) {
+            let why = if least > live {
+                format!("{least} nodes were to have a copy, and only {live} are there")
+            } else {
                 format!(
-                    "the object is stored, but only {synced} of {live} nodes have a copy so far; the others get it in the background"
-                ),
-            ));
+                    "only {synced} of {live} nodes have a copy so far; the others get it in the background"
+                )
+            };
+            let why = format!("the object is stored, but {why}");
+            return Err(Error::new(ErrorKind::Unavailable, why));
         }
         Arc::make_mut(&mut meta).replicas = Some(Replicas { synced, live });
         Ok(meta)

@@ -192,6 +192,9 @@ impl Inner {
         let record = &hot.entry.record;
         let origin = hot.entry.origin().ok_or_else(|| Missed::Failed(body_lost()))?;
         let fill = self.fills.open(origin);
+        if self.heat.was_touched(record.id) {
+            fill.make_copy();
+        }
         // A removal that came before the fill was opened would be undone by it.
         let current = self.lookup(record.id, false).await.map_err(Missed::Failed)?;
         let same = |now: &Hot| {
