@@ -24,6 +24,8 @@ const REMOVED_TOGETHER: usize = 256;
 const RECLAIM_FROM: u64 = 16 * 1024 * 1024;
 /// The same when room is short.
 const RECLAIM_TIGHT: u64 = 1024 * 1024;
+/// What a reclaim rewrites at a time at most.
+const REWRITTEN_MAX: u64 = 64 * 1024 * 1024;
 /// Puts leave this share of a disk free, and at most this much.
 const FLOOR_SHARE: u64 = 50;
 const FLOOR_MAX: u64 = 64 * 1024 * 1024;
@@ -300,7 +302,20 @@ impl Janitor {
     /// Gives the space of small bodies back that are dead.
     fn give_back(&self, rooms: &Rooms) {
         let dead = self.shared.dead_inline.load(Ordering::Relaxed);
-        match rooms.store.reclaim() {
+        // What is live is written once more before the old of it goes. A journal that meets a full
+        // disk there fails, so it has to wait until the log has given its space back.
+        let needed = rooms.live_inline.load(Ordering::Relaxed).min(REWRITTEN_MAX);
+        let disk = rooms.journal_disk.as_ref().unwrap_or(&rooms.disk);
+        let has_room = || disk.space().is_ok_and(|space| space.free > needed);
+        let reclaimed = match rooms.store.flush() {
+            Ok(()) if has_room() => rooms.store.reclaim(),
+            Ok(()) => {
+                tracing::debug!(needed, "space is given back once the log has left room for it");
+                return;
+            }
+            Err(error) => Err(error),
+        };
+        match reclaimed {
             Ok(()) => {
                 self.shared.dead_inline.fetch_sub(dead, Ordering::Relaxed);
                 tracing::debug!(dead, "gave space of removed small bodies back");
@@ -315,6 +330,9 @@ fn measure(rooms: &Rooms) -> bool {
     let seen = rooms.usage.journal_growth();
     // What the journal has yet to write to its tables will take its bytes once more.
     let unflushed = rooms.store.unflushed_bytes();
+    // With what tables have besides: without room for all of it the journal would fail, deletes
+    // and all, at the very moment when space is to be given back.
+    let unflushed = unflushed.saturating_add(unflushed / 4);
     let journal = rooms.store.physical_bytes().saturating_add(unflushed);
     rooms.usage.journal_measured(journal, seen);
     rooms.usage.set_log_headroom(rooms.store.log_headroom());

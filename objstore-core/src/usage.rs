@@ -314,7 +314,9 @@ impl Reservation {
         let reserved = usage
             .reserved
             .load(Ordering::Relaxed)
+            // To the log and to a table, which has more than the bytes.
             .saturating_add(usage.journal_growth().saturating_mul(2))
+            .saturating_add(usage.journal_growth() / 4)
             .saturating_add(usage.files_growth());
         if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
             return Err(disk_full());
