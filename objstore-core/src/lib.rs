@@ -32,7 +32,7 @@
 //!   be replaced: clock, entropy, disk, journal.
 //!
 //! # What it is not
-//! Not there yet: eviction. Never: a POSIX file system, a database, a queue.
+//! Never: a POSIX file system, a database, a queue.
 //!
 //! # A good guest
 //! The crate installs no logger, no metrics recorder, no panic hook and no signal handler; it

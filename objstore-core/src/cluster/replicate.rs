@@ -66,13 +66,16 @@ impl Inner {
         };
         let _ = timeout(COPIES_WITHIN, all).await;
         let live = u32::try_from(live.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if least.is_some_and(|least| synced < least) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
+        if let Some(least) = least.filter(|least| synced < *least) {
+            let why = if least > live {
+                format!("{least} nodes were to have a copy, and only {live} are there")
+            } else {
                 format!(
-                    "the object is stored, but only {synced} of {live} nodes have a copy so far; the others get it in the background"
-                ),
-            ));
+                    "only {synced} of {live} nodes have a copy so far; the others get it in the background"
+                )
+            };
+            let why = format!("the object is stored, but {why}");
+            return Err(Error::new(ErrorKind::Unavailable, why));
         }
         Arc::make_mut(&mut meta).replicas = Some(Replicas { synced, live });
         Ok(meta)
@@ -155,7 +158,8 @@ impl Inner {
         }
         let Some(origin) = hot.entry.origin() else { return Ok(false) };
         let size = origin.size;
-        let _room = self.usage.reserve(size)?;
+        let mut room = self.usage.no_room_yet();
+        room.make_room(size).await?;
         let fill = self.fills.open(origin);
         // A removal that came before the fill was opened would be undone by it.
         let now = self.lookup(id, false).await?;

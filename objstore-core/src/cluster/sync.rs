@@ -236,22 +236,35 @@ impl Inner {
             nodes = below;
         }
         let mut left = nodes.as_slice();
+        let mut lists = self.ask_leaves(peer, left).await?;
         while !left.is_empty() {
-            let (some, _) = left.split_at(left.len().min(compare::LEAVES));
-            let asked: Vec<_> = some.iter().filter_map(|leaf| u32::try_from(*leaf).ok()).collect();
-            let answer = self.take_step(peer, compare::step(Kind::Leaves, &asked)).await?;
-            let lists: Vec<Listed> = compare::decode(&answer)?;
-            if lists.is_empty() || lists.len() > some.len() {
-                return Err(nonsense());
-            }
             let mut found = Differences::default();
-            for (leaf, list) in some.iter().zip(&lists) {
+            for (leaf, list) in left.iter().zip(&lists) {
                 self.differences(*leaf, list, &mut found)?;
             }
-            self.exchange_records(peer, found, offer).await?;
             left = left.get(lists.len()..).unwrap_or_default();
+            // What comes next is on its way while this is made good.
+            (_, lists) = tokio::try_join!(
+                self.exchange_records(peer, found, offer),
+                self.ask_leaves(peer, left)
+            )?;
         }
         Ok(())
+    }
+
+    /// What the peer has in the first of these leaves, as many as fit an answer.
+    async fn ask_leaves(&self, peer: &Peer, leaves: &[usize]) -> Result<Vec<Listed>, Error> {
+        if leaves.is_empty() {
+            return Ok(Vec::new());
+        }
+        let some = leaves.iter().take(compare::LEAVES);
+        let asked: Vec<_> = some.filter_map(|leaf| u32::try_from(*leaf).ok()).collect();
+        let answer = self.take_step(peer, compare::step(Kind::Leaves, &asked)).await?;
+        let lists: Vec<Listed> = compare::decode(&answer)?;
+        if lists.is_empty() || lists.len() > asked.len() {
+            return Err(nonsense());
+        }
+        Ok(lists)
     }
 
     fn differences(
@@ -290,10 +303,15 @@ impl Inner {
         offer: Option<&Offer>,
     ) -> Result<(), Error> {
         let mut wanted = found.pull.as_slice();
-        while !wanted.is_empty() {
+        let mut came = Vec::new();
+        while !wanted.is_empty() || !came.is_empty() {
             let some = wanted.get(..wanted.len().min(FRAME_RECORDS)).unwrap_or(wanted);
-            let (looked_at, records) = self.ask_records(peer, some).await?;
-            self.merge(records).await?;
+            // The next are on their way while these are made durable.
+            let (_, (looked_at, next)) = tokio::try_join!(
+                self.merge(std::mem::take(&mut came)),
+                self.ask_records(peer, some)
+            )?;
+            came = next;
             wanted = wanted.get(looked_at..).unwrap_or_default();
         }
         let mut both = self.load_records(found.theirs.keys().copied().collect()).await?;
@@ -345,6 +363,9 @@ impl Inner {
         peer: &Peer,
         ids: &[ObjectId],
     ) -> Result<(usize, Vec<Record>), Error> {
+        if ids.is_empty() {
+            return Ok((0, Vec::new()));
+        }
         let mut answer = self.take_step(peer, compare::step(Kind::Records, &ids.to_vec())).await?;
         let looked_at = answer.try_get_u32_le().map_err(|_| nonsense())?;
         let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX);

@@ -31,6 +31,8 @@ pub(crate) struct Fill {
     unverified: AtomicBool,
     /// The last units could not be stored for want of room.
     no_room: AtomicBool,
+    /// What comes from other nodes is stored.
+    copies: AtomicBool,
     /// All others were asked whether they have it.
     looked_around: AtomicBool,
 }
@@ -90,12 +92,14 @@ impl Fill {
         let state = State { keep: origin.keep, ..State::default() };
         Self {
             layout: Layout::new(origin.size),
+            copies: AtomicBool::new(origin.keep),
             file,
             fills,
             origin,
             state: Mutex::new(state),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
+
             looked_around: AtomicBool::new(false),
         }
     }
@@ -133,6 +137,7 @@ impl Fill {
         let mut state = self.state();
         state.ended.clone().map_or(Ok(()), Err)?;
         state.keep = true;
+        self.make_copy();
         Ok(())
     }
 
@@ -200,6 +205,22 @@ impl Fill {
         self.state().ended.clone().map_or(Ok(()), Err)
     }
 
+    /// From now on what comes from other nodes is stored as well.
+    pub(crate) fn make_copy(&self) {
+        self.copies.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is brought is stored. Of a body that only other nodes have, what is read once
+    /// passes through: the copy would cost more than the reading.
+    pub(super) fn is_stored_here(&self) -> bool {
+        self.origin.etag.is_some() || self.copies.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is brought stays in memory until it has been read.
+    fn is_held_in_memory(&self) -> bool {
+        self.no_room.load(Ordering::Relaxed) || !self.is_stored_here()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,13 +228,13 @@ impl Fill {
     /// Units asked for at most in one request.
     pub(super) fn block_units(&self) -> u64 {
         let block = self.settings().block_bytes / UNIT as u64;
-        if self.no_room.load(Ordering::Relaxed) { block.min(UNSTORED_UNITS) } else { block }
+        if self.is_held_in_memory() { block.min(UNSTORED_UNITS) } else { block }
     }
 
     /// Requests kept going ahead of a reader.
     pub(super) fn parallel(&self) -> usize {
         let parallel = self.settings().parallel;
-        if self.no_room.load(Ordering::Relaxed) { parallel.min(UNSTORED_AHEAD) } else { parallel }
+        if self.is_held_in_memory() { parallel.min(UNSTORED_AHEAD) } else { parallel }
     }
 
     /// Where a unit is that is not in memory; it is asked for if it is nowhere, with those behind
@@ -406,7 +427,7 @@ impl Fill {
 
     /// Room on the disk, if there is some.
     pub(super) fn room(&self, bytes: u64) -> Option<Reservation> {
-        if self.file.is_removed() {
+        if self.file.is_removed() || !self.is_stored_here() {
             return None;
         }
         match self.parts().usage.reserve(bytes) {
@@ -415,6 +436,7 @@ impl Fill {
                 Some(room)
             }
             Err(error) => {
+                self.parts().usage.ask(bytes);
                 self.without_room(&error);
                 None
             }

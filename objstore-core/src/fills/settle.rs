@@ -44,6 +44,7 @@ impl Fill {
     ///
     /// When the future is dropped, what was brought stays as a cache.
     pub(crate) async fn settle(self: &Arc<Self>) -> Result<u64, NotSettled> {
+        self.make_copy();
         let mut hasher = blake3::Hasher::new();
         let mut reader = self.reader(0..self.layout().size);
         while let Some(bytes) = reader.next().await? {

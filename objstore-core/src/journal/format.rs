@@ -68,8 +68,12 @@ pub(crate) fn load_entry(
         return value.map(|bytes| decode_entry(&bytes)).transpose();
     }
     let value = store.get(Space::Keys, &entry_key(id))?;
-    let decoded = value.map(|bytes| decode::<(String, Record)>(&bytes)).transpose()?;
-    Ok(decoded.map(|(key, record)| Entry::of_key(record, key.into())))
+    value.map(|bytes| decode_key_entry(&bytes)).transpose()
+}
+
+pub(crate) fn decode_key_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
+    let (key, record): (String, Record) = decode(bytes)?;
+    Ok(Entry::of_key(record, key.into()))
 }
 
 /// A record alone, as body files carry it.

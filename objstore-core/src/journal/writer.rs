@@ -181,7 +181,7 @@ pub(super) struct Group {
     /// The newest version of each object in the batch; none when it is forgotten.
     pub(super) newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
     /// Files that the batch makes garbage.
-    garbage: Vec<(ObjectId, Stamp, u64)>,
+    pub(super) garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
     bytes: usize,
     /// What begins to wait for the remote with the batch, or no longer does.
@@ -286,6 +286,7 @@ impl Writer {
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),
             Change::Drop(versions) => self.drop_versions(versions, group),
+            Change::Evict(versions) => self.evict(versions, group),
             Change::Renew(ids) => self.renew(ids, group),
             Change::Collect(horizon) => self.collect(horizon, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
@@ -487,6 +488,9 @@ impl Writer {
         let Some(known) = current.filter(|hot| hot.entry.live().is_some()) else {
             return Err(Stop::Failed(came_between()));
         };
+        if matches!(body, HeldBody::File { .. }) && self.is_leaving(id, stamp, group)? {
+            return Err(Stop::Failed(came_between()));
+        }
         let record = known.entry.record.clone();
         let (presence, inline) = match (body, known.entry.presence) {
             (HeldBody::File { .. }, Presence::File { .. }) => {
@@ -573,7 +577,7 @@ impl Writer {
     }
 
     /// What waits of an object, the batch included.
-    fn waits(&self, id: ObjectId, group: &Group) -> Result<Option<QueuedUpload>, Error> {
+    pub(super) fn waits(&self, id: ObjectId, group: &Group) -> Result<Option<QueuedUpload>, Error> {
         match group.waiting.iter().rev().find(|(waiting, _)| *waiting == id) {
             Some((_, upload)) => Ok(upload.clone()),
             None => load_queued(self.store.as_ref(), id).map_err(crate::ops::journal_error),
