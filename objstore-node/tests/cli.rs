@@ -399,7 +399,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
             &["--s3-endpoint", "http://h:1"],
             "--s3-endpoint: which bucket? the setting bucket names it",
         ),
-        (&["-B", "b", "--remote-dir", "d"], "--bucket and --remote-dir"),
+        (&["-B", "b", "--remote-dir", "d"], "--bucket: the remote is a bucket or a directory"),
         (&["get", "--key", "a/../b"], "segment"),
         (&["get", ID, "--key", "k"], "--key"),
         (&["put", "--key", "k", "--level", "1", "x"], "--key"),
