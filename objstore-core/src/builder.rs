@@ -281,7 +281,6 @@ fn open(
         .unwrap_or_else(|| Arc::new(TcpNetwork::new(Arc::clone(&trust), Arc::clone(&env.clock))));
     let cluster = Cluster::load(network, node_id, boot, &settings.cluster, store.as_ref(), news);
     let cluster = cluster.map_err(damaged)?;
-    let cleaner = janitor.clone();
     let crew = Crew::start(env.workers, (handle, queue), writer, (janitor, waiting), rooms)?;
 
     Ok(Arc::new(Inner {
@@ -289,7 +288,6 @@ fn open(
         ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
         receiving: Semaphore::new(settings.max_uploads.max(1)),
         heat: Arc::default(),
-        janitor: cleaner,
         uploads,
         counts: Arc::new(Counts::default()),
         buffers,

@@ -15,7 +15,6 @@ use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
 use crate::http::{PublicService, Server};
-use crate::janitor::Janitor;
 use crate::journal::{
     Change, Committed, Digest, JournalStore, NodeId, StampSource, Todo, WriterShared,
 };
@@ -70,7 +69,6 @@ pub(crate) struct Inner {
     pub(crate) todo: Arc<Todo>,
     pub(crate) phase: AtomicU8,
     pub(crate) crew: Crew,
-    pub(crate) janitor: Janitor,
     /// Unlocked last.
     pub(crate) dirs: Mutex<Option<StateDir>>,
 }

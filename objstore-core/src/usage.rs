@@ -129,15 +129,10 @@ impl Usage {
     /// 0 while there is no need.
     pub(crate) fn needed(&self) -> u64 {
         let asked = self.asked.swap(0, Ordering::Relaxed);
-        self.excess_with(asked)
+        self.excess(asked)
     }
 
-    /// How many bytes should be freed; 0 while there is no need.
-    pub(crate) fn excess(&self) -> u64 {
-        self.excess_with(0)
-    }
-
-    fn excess_with(&self, asked: u64) -> u64 {
+    fn excess(&self, asked: u64) -> u64 {
         let garbage = self.garbage.load(Ordering::Relaxed);
         let used = self.committed().saturating_sub(garbage);
         let of_quota = self.max.map_or(0, |max| {
@@ -323,7 +318,7 @@ impl Reservation {
         }
         usage.reserved.fetch_add(more, Ordering::Relaxed);
         self.bytes = wanted;
-        if usage.excess() > 0 {
+        if usage.excess(0) > 0 {
             usage.wanted.notify_one();
         }
         Ok(())

@@ -137,7 +137,7 @@ impl Inner {
             hand.age = (hand.age * 2 + 1).min(Heat::OLDEST);
         }
         if freed > 0 {
-            self.janitor.caught_up(small).await;
+            self.crew.caught_up(small).await;
         }
         freed > 0
     }

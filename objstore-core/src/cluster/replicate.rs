@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::bodies::put;
 use super::peers::{Peer, post};
 use crate::fills::{FillError, NotSettled};
-use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
+use crate::journal::{Change, HeldBody, Stamp, decode_record, encode_record};
 use crate::node::Inner;
 
 use crate::ops::{body_lost, remote_error};
@@ -153,7 +153,7 @@ impl Inner {
         let current = self.lookup(id, false).await?;
         let current = current.filter(|hot| hot.entry.record.stamp == stamp);
         let Some(hot) = current else { return Ok(false) };
-        if is_held(&hot.entry) {
+        if hot.entry.presence.is_held() {
             return Ok(true);
         }
         let Some(origin) = hot.entry.origin() else { return Ok(false) };
@@ -177,11 +177,6 @@ impl Inner {
         };
         self.commit(Change::Hold { id, stamp, body }).await?.made().map(|_| true)
     }
-}
-
-/// Whether the whole body is here, and stays.
-pub(super) fn is_held(entry: &Entry) -> bool {
-    matches!(entry.presence, Presence::Inline | Presence::File { .. })
 }
 
 fn not_brought(error: FillError) -> Error {

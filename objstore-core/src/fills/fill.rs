@@ -99,7 +99,6 @@ impl Fill {
             state: Mutex::new(state),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
-
             looked_around: AtomicBool::new(false),
         }
     }

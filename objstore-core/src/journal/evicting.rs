@@ -3,7 +3,7 @@
 use objstore_client::types::{Level, ObjectId};
 
 use super::change::Committed;
-use super::format::{entry_key, garbage_key};
+use super::format::garbage_key;
 use super::record::{Entry, Presence};
 use super::stamp::Stamp;
 use super::store::Space;
@@ -20,19 +20,11 @@ impl Writer {
         group: &mut Group,
     ) -> Result<Judged, Stop> {
         for (id, stamp) in versions {
-            let current = self.current(id, group)?;
-            let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) else {
-                continue;
-            };
+            let Some(known) = self.current_version(id, stamp, group)? else { continue };
             let entry = &known.entry;
             match entry.presence {
                 Presence::Absent => {}
-                Presence::Cached if entry.key.is_some() => {
-                    group.batch.remove(Space::Keys, entry_key(id).to_vec());
-                    self.counters.changes += 1;
-                    self.discard(entry, group);
-                    group.newest.insert(id, None);
-                }
+                Presence::Cached if entry.key.is_some() => self.forget_key(entry, group),
                 Presence::Cached => self.discard(entry, group),
                 Presence::Inline | Presence::File { .. } => {
                     if !self.may_go(entry, group)? {

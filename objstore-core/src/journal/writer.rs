@@ -484,7 +484,7 @@ impl Writer {
         body: HeldBody,
         group: &mut Group,
     ) -> Result<Judged, Stop> {
-        let current = self.current(id, group)?.filter(|hot| hot.entry.record.stamp == stamp);
+        let current = self.current_version(id, stamp, group)?;
         let Some(known) = current.filter(|hot| hot.entry.live().is_some()) else {
             return Err(Stop::Failed(came_between()));
         };
@@ -547,15 +547,20 @@ impl Writer {
     }
 
     fn uncache(&mut self, id: ObjectId, stamp: Stamp, group: &mut Group) -> Result<Judged, Stop> {
-        let current = self.current(id, group)?;
-        let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) else {
+        let Some(known) = self.current_version(id, stamp, group)? else {
             return Err(Stop::At(Committed::Noted));
         };
+        self.forget_key(&known.entry, group);
+        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
+    }
+
+    /// Forgets what is cached of a key.
+    pub(super) fn forget_key(&mut self, entry: &Entry, group: &mut Group) {
+        let id = entry.record.id;
         group.batch.remove(Space::Keys, entry_key(id).to_vec());
         self.counters.changes += 1;
-        self.discard(&known.entry, group);
+        self.discard(entry, group);
         group.newest.insert(id, None);
-        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
     }
 
     /// The note that a new version waits for the remote, in place of what waited before.
@@ -718,6 +723,16 @@ impl Writer {
             Ok(entry) => Ok(entry.map(|entry| Arc::new(Hot { entry, inline: None }))),
             Err(error) => Err(crate::ops::journal_error(error)),
         }
+    }
+
+    /// The same, if it is just this version.
+    pub(super) fn current_version(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        group: &Group,
+    ) -> Result<Option<Arc<Hot>>, Error> {
+        Ok(self.current(id, group)?.filter(|known| known.entry.record.stamp == stamp))
     }
 
     /// Makes a batch durable, shows it to readers, then answers.

@@ -41,8 +41,7 @@ impl Node {
         }
         inner.commit(Change::Evict(vec![(id, stamp)])).await?;
         let now = inner.lookup(id, false).await?;
-        let is_here = |presence| matches!(presence, Presence::Inline | Presence::File { .. });
-        Ok(now.is_none_or(|now| now.entry.record.stamp != stamp || !is_here(now.entry.presence)))
+        Ok(now.is_none_or(|now| now.entry.record.stamp != stamp || !now.entry.presence.is_held()))
     }
 }
 

@@ -198,9 +198,8 @@ impl Inner {
         // A removal that came before the fill was opened would be undone by it.
         let current = self.lookup(record.id, false).await.map_err(Missed::Failed)?;
         let same = |now: &Hot| {
-            let kept =
-                |entry: &Entry| matches!(entry.presence, Presence::Inline | Presence::File { .. });
-            now.entry.record.stamp == record.stamp && kept(&now.entry) == kept(&hot.entry)
+            let (now, then) = (&now.entry, &hot.entry);
+            now.record.stamp == record.stamp && now.presence.is_held() == then.presence.is_held()
         };
         if !current.is_some_and(|now| same(&now)) {
             return Err(Missed::Replaced);
