@@ -85,6 +85,19 @@ pub(crate) fn wanted<'a, T>(out: Out<'a, T>, name: &str) -> Result<&'a mut T, Fa
     out.ok_or_else(|| Failure::argument(format!("{name} is null; it says where the result goes")))
 }
 
+/// Where a handle goes that nobody has to want: null until then.
+pub(crate) fn cleared<T>(mut out: Out<'_, *mut T>) -> Out<'_, *mut T> {
+    if let Some(out) = &mut out {
+        **out = std::ptr::null_mut();
+    }
+    out
+}
+
+/// Where a handle goes, which must not be null: what is there is, until then.
+pub(crate) fn place<'a, T>(out: Out<'a, *mut T>, name: &str) -> Result<&'a mut *mut T, Failure> {
+    wanted(cleared(out), name)
+}
+
 /// A text of C's.
 ///
 /// # Safety

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use objstore_core::{Error, ErrorKind, Message, Received, Subscription};
 use tokio::net::TcpListener;
 
-use crate::boundary::{bytes, call, free, quietly, text_or_none, wanted};
+use crate::boundary::{bytes, call, cleared, free, place, quietly, text_or_none, wanted};
 use crate::engine::Engine;
 use crate::error::{Failure, c_string};
 use crate::handles::{self, Handle};
@@ -49,13 +49,11 @@ impl Handle for FromOther {
 pub extern "C" fn objstore_serve(
     store: *mut objstore_store,
     address: *const c_char,
-    mut bound: Option<&mut *mut objstore_text>,
+    bound: Option<&mut *mut objstore_text>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        if let Some(bound) = &mut bound {
-            **bound = std::ptr::null_mut();
-        }
+        let bound = cleared(bound);
         let store = handles::get::<Store>(store)?;
         let node = store.backend.node()?.clone();
         // SAFETY: the header asks for a text or null.
@@ -85,8 +83,7 @@ pub extern "C" fn objstore_node_id(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let id = wanted(id, "id")?;
-        *id = std::ptr::null_mut();
+        let id = place(id, "id")?;
         let node_id = handles::get::<Store>(store)?.backend.node()?.id().to_string();
         *id = handles::give(Text(c_string(&node_id)));
         Ok(())
@@ -102,8 +99,7 @@ pub extern "C" fn objstore_private_addr(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let address = wanted(address, "address")?;
-        *address = std::ptr::null_mut();
+        let address = place(address, "address")?;
         let its = handles::get::<Store>(store)?.backend.node()?.private_addr().unwrap_or_default();
         *address = handles::give(Text(c_string(&its)));
         Ok(())
@@ -119,8 +115,7 @@ pub extern "C" fn objstore_peers(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let json = wanted(json, "json")?;
-        *json = std::ptr::null_mut();
+        let json = place(json, "json")?;
         *json = give_json(&handles::get::<Store>(store)?.backend.node()?.peers())?;
         Ok(())
     })
@@ -202,8 +197,7 @@ pub extern "C" fn objstore_subscribe(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let subscription = wanted(subscription, "subscription")?;
-        *subscription = std::ptr::null_mut();
+        let subscription = place(subscription, "subscription")?;
         let store = handles::get::<Store>(store)?;
         let messages = store.backend.node()?.subscribe();
         let messages = Mutex::new(Arc::new(tokio::sync::Mutex::new(messages)));
@@ -226,8 +220,7 @@ pub extern "C" fn objstore_subscription_next(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let message = wanted(message, "message")?;
-        *message = std::ptr::null_mut();
+        let message = place(message, "message")?;
         let limit = time_limit(timeout_ms)?;
         let messages = handles::get::<Messages>(subscription)?;
         let held = alone(&messages.subscription, "subscription")?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use objstore_core::types::{ObjectKey, ObjectMeta};
 
 use crate::backend::{Backend, Target};
-use crate::boundary::{Out, bytes, call, text, wanted};
+use crate::boundary::{Out, bytes, call, cleared, place, text, wanted};
 use crate::error::Failure;
 use crate::handles;
 use crate::ids;
@@ -42,11 +42,9 @@ fn put(
     target: Target,
     body: Bytes,
     options: *const objstore_put_options,
-    mut meta: Out<'_, *mut objstore_meta>,
+    meta: Out<'_, *mut objstore_meta>,
 ) -> Result<(), Failure> {
-    if let Some(meta) = &mut meta {
-        **meta = std::ptr::null_mut();
-    }
+    let meta = cleared(meta);
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
@@ -60,8 +58,7 @@ fn get(
     options: *const objstore_get_options,
     reader: Out<'_, *mut objstore_reader>,
 ) -> Result<(), Failure> {
-    let reader = wanted(reader, "reader")?;
-    *reader = std::ptr::null_mut();
+    let reader = place(reader, "reader")?;
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let get = |backend: Backend| async move { backend.get(target, options).await };
@@ -76,8 +73,7 @@ fn head(
     options: *const objstore_get_options,
     meta: Out<'_, *mut objstore_meta>,
 ) -> Result<(), Failure> {
-    let meta = wanted(meta, "meta")?;
-    *meta = std::ptr::null_mut();
+    let meta = place(meta, "meta")?;
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let head = |backend: Backend| async move { backend.head(target, options).await };
@@ -177,13 +173,11 @@ pub extern "C" fn objstore_set_level(
     id: Option<&objstore_id>,
     level: i32,
     write_mode: i32,
-    mut meta: Option<&mut *mut objstore_meta>,
+    meta: Option<&mut *mut objstore_meta>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        if let Some(meta) = &mut meta {
-            **meta = std::ptr::null_mut();
-        }
+        let meta = cleared(meta);
         let store = handles::get::<Store>(store)?;
         let id = ids::id(id)?;
         let (level, write) = (options::level(level)?, options::write_mode(write_mode)?);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use objstore_core::types::ObjectMeta;
 
 use crate::backend::Backend;
-use crate::boundary::{call, free, quietly, set, wanted};
+use crate::boundary::{call, free, place, quietly, set, wanted};
 use crate::error::{Failure, c_string};
 use crate::handles::{self, Handle};
 use crate::meta::Meta;
@@ -53,8 +53,7 @@ pub extern "C" fn objstore_list_objects(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let list = wanted(list, "list")?;
-        *list = std::ptr::null_mut();
+        let list = place(list, "list")?;
         let store = handles::get::<Store>(store)?;
         let (options, cancels) = options::of(options)?;
         let page = |backend: Backend| async move { backend.list(options).await };
@@ -94,8 +93,7 @@ pub extern "C" fn objstore_list_keys(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let list = wanted(list, "list")?;
-        *list = std::ptr::null_mut();
+        let list = place(list, "list")?;
         let store = handles::get::<Store>(store)?;
         let (options, cancels) = options::of(options)?;
         let page = |backend: Backend| async move { backend.list_keys(options).await };
@@ -180,8 +178,7 @@ pub extern "C" fn objstore_stats(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let json = wanted(json, "json")?;
-        *json = std::ptr::null_mut();
+        let json = place(json, "json")?;
         let store = handles::get::<Store>(store)?;
         let stats = |backend: Backend| async move { backend.stats().await };
         *json = give_json(&store.run(Vec::new(), stats)?)?;

@@ -8,7 +8,7 @@ use objstore_core::{Error, Node, Server};
 use tokio::sync::mpsc;
 
 use crate::backend::Backend;
-use crate::boundary::{call, quietly, wanted};
+use crate::boundary::{call, place, quietly};
 use crate::cancel::Cancel;
 use crate::config::{Config, Settings};
 use crate::engine::{Engine, Work};
@@ -115,8 +115,7 @@ pub extern "C" fn objstore_open_node(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let store = wanted(store, "store")?;
-        *store = std::ptr::null_mut();
+        let store = place(store, "store")?;
         let config = handles::get_or_none::<Config>(config)?;
         let settings = config.map(|config| config.settings().clone()).unwrap_or_default();
         let name = settings.thread_name.as_deref().unwrap_or("objstore");

@@ -9,7 +9,7 @@ use objstore_core::{Body, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::Target;
-use crate::boundary::{bytes, call, free, set, wanted};
+use crate::boundary::{bytes, call, free, place, set};
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::Failure;
@@ -153,8 +153,7 @@ pub extern "C" fn objstore_put_begin(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let writer = wanted(writer, "writer")?;
-        *writer = std::ptr::null_mut();
+        let writer = place(writer, "writer")?;
         let store = handles::get::<Store>(store)?;
         let target = Target::Id(ids::id(id)?);
         *writer = handles::give(Writer::begin(&store, target, options, size)?);
@@ -173,8 +172,7 @@ pub extern "C" fn objstore_put_key_begin(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
-        let writer = wanted(writer, "writer")?;
-        *writer = std::ptr::null_mut();
+        let writer = place(writer, "writer")?;
         let store = handles::get::<Store>(store)?;
         // SAFETY: the header asks for a text.
         let target = unsafe { self::key(key) }?;
