@@ -21,6 +21,11 @@ use crate::types::{
     objstore_put_options, objstore_reader, objstore_store,
 };
 
+/// An object by C's id.
+pub(crate) fn by_id(id: Option<&objstore_id>) -> Result<Target, Failure> {
+    ids::id(id).map(Target::Id)
+}
+
 /// A key of C's.
 ///
 /// # Safety
@@ -39,12 +44,13 @@ pub(crate) fn give_meta(meta: Out<'_, *mut objstore_meta>, record: Arc<ObjectMet
 
 fn put(
     store: *const objstore_store,
-    target: Target,
-    body: Bytes,
+    target: Result<Target, Failure>,
+    body: Result<&[u8], Failure>,
     options: *const objstore_put_options,
     meta: Out<'_, *mut objstore_meta>,
 ) -> Result<(), Failure> {
     let meta = cleared(meta);
+    let (target, body) = (target?, Bytes::copy_from_slice(body?));
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
@@ -54,11 +60,12 @@ fn put(
 
 fn get(
     store: *const objstore_store,
-    target: Target,
+    target: Result<Target, Failure>,
     options: *const objstore_get_options,
     reader: Out<'_, *mut objstore_reader>,
 ) -> Result<(), Failure> {
     let reader = place(reader, "reader")?;
+    let target = target?;
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let get = |backend: Backend| async move { backend.get(target, options).await };
@@ -69,11 +76,12 @@ fn get(
 
 fn head(
     store: *const objstore_store,
-    target: Target,
+    target: Result<Target, Failure>,
     options: *const objstore_get_options,
     meta: Out<'_, *mut objstore_meta>,
 ) -> Result<(), Failure> {
     let meta = place(meta, "meta")?;
+    let target = target?;
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let head = |backend: Backend| async move { backend.head(target, options).await };
@@ -83,9 +91,10 @@ fn head(
 
 fn delete(
     store: *const objstore_store,
-    target: Target,
+    target: Result<Target, Failure>,
     options: *const objstore_delete_options,
 ) -> Result<(), Failure> {
+    let target = target?;
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let delete = |backend: Backend| async move { backend.delete(target, options).await };
@@ -123,8 +132,7 @@ pub extern "C" fn objstore_put(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes.
-        let body = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
-        put(store, Target::Id(ids::id(id)?), body, options, meta)
+        put(store, by_id(id), unsafe { bytes(data, length) }, options, meta)
     })
 }
 
@@ -139,7 +147,7 @@ pub extern "C" fn objstore_get(
     reader: Option<&mut *mut objstore_reader>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
-    call(error, || get(store, Target::Id(ids::id(id)?), options, reader))
+    call(error, || get(store, by_id(id), options, reader))
 }
 
 /// What is known about an object. Of the options only the fetch counts; they may be null.
@@ -151,7 +159,7 @@ pub extern "C" fn objstore_head(
     meta: Option<&mut *mut objstore_meta>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
-    call(error, || head(store, Target::Id(ids::id(id)?), options, meta))
+    call(error, || head(store, by_id(id), options, meta))
 }
 
 /// Deletes an object. `options` may be null. OBJSTORE_NOT_FOUND when there never was one.
@@ -162,7 +170,7 @@ pub extern "C" fn objstore_delete(
     options: *const objstore_delete_options,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
-    call(error, || delete(store, Target::Id(ids::id(id)?), options))
+    call(error, || delete(store, by_id(id), options))
 }
 
 /// Raises the level of an object; one that is as high already is left as it is. `write_mode` is one
@@ -200,8 +208,7 @@ pub extern "C" fn objstore_put_key(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes and a text.
-        let (body, key) =
-            unsafe { (Bytes::copy_from_slice(bytes(data, length)?), self::key(key)?) };
+        let (body, key) = unsafe { (bytes(data, length), self::key(key)) };
         put(store, key, body, options, meta)
     })
 }
@@ -216,7 +223,7 @@ pub extern "C" fn objstore_get_key(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     // SAFETY: the header asks for a text.
-    call(error, || get(store, unsafe { self::key(key) }?, options, reader))
+    call(error, || get(store, unsafe { self::key(key) }, options, reader))
 }
 
 /// As objstore_head(), by the key of the bucket.
@@ -229,7 +236,7 @@ pub extern "C" fn objstore_head_key(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     // SAFETY: the header asks for a text.
-    call(error, || head(store, unsafe { self::key(key) }?, options, meta))
+    call(error, || head(store, unsafe { self::key(key) }, options, meta))
 }
 
 /// As objstore_delete(), by the key of the bucket, from which it is deleted.
@@ -241,5 +248,5 @@ pub extern "C" fn objstore_delete_key(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     // SAFETY: the header asks for a text.
-    call(error, || delete(store, unsafe { self::key(key) }?, options))
+    call(error, || delete(store, unsafe { self::key(key) }, options))
 }

@@ -14,13 +14,13 @@ use bytes::Bytes;
 use objstore_core::types::ObjectMeta;
 use objstore_core::{Error, ErrorKind};
 
-use crate::backend::{Backend, Target};
+use crate::backend::Backend;
 use crate::boundary::{bytes, call, quietly, set};
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::handles::{self, Handle};
-use crate::ids;
 use crate::meta::Meta;
+use crate::operations::by_id;
 use crate::options;
 use crate::reader::{self, Reader};
 use crate::status::{
@@ -268,7 +268,7 @@ pub extern "C" fn objstore_put_async(
         let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
         // SAFETY: the header asks for `length` bytes.
         let body = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
-        let target = Target::Id(ids::id(id)?);
+        let target = by_id(id)?;
         let (options, cancels) = options::of(options)?;
         let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
         submit(&store, cancels, to, put, |parts, meta| parts.meta = Some(meta))
@@ -288,7 +288,7 @@ pub extern "C" fn objstore_get_async(
 ) -> objstore_status {
     call(error, || {
         let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = Target::Id(ids::id(id)?);
+        let target = by_id(id)?;
         let (options, cancels) = options::of(options)?;
         let get = |backend: Backend| async move { backend.get(target, options).await };
         let (engine, of_reader) = (Arc::clone(&store.engine), cancels.clone());
@@ -311,7 +311,7 @@ pub extern "C" fn objstore_head_async(
 ) -> objstore_status {
     call(error, || {
         let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = Target::Id(ids::id(id)?);
+        let target = by_id(id)?;
         let (options, cancels) = options::of(options)?;
         let head = |backend: Backend| async move { backend.head(target, options).await };
         submit(&store, cancels, to, head, |parts, meta| parts.meta = Some(meta))
@@ -331,7 +331,7 @@ pub extern "C" fn objstore_delete_async(
 ) -> objstore_status {
     call(error, || {
         let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = Target::Id(ids::id(id)?);
+        let target = by_id(id)?;
         let (options, cancels) = options::of(options)?;
         let delete = |backend: Backend| async move { backend.delete(target, options).await };
         submit(&store, cancels, to, delete, |parts, meta| parts.meta = meta)

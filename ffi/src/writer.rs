@@ -9,13 +9,12 @@ use objstore_core::{Body, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::Target;
-use crate::boundary::{bytes, call, free, place, set};
+use crate::boundary::{Out, bytes, call, cleared, free, place, set};
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::Failure;
 use crate::handles::{self, Handle};
-use crate::ids;
-use crate::operations::{give_meta, key};
+use crate::operations::{by_id, give_meta, key};
 use crate::options;
 use crate::reader::alone;
 use crate::status::{OBJSTORE_FINISHED, OBJSTORE_STOPPING, objstore_status};
@@ -136,6 +135,19 @@ fn finished() -> Failure {
     Failure::new(OBJSTORE_FINISHED, "the writer was finished, or has failed, before; free it")
 }
 
+fn begin(
+    store: *const objstore_store,
+    target: Result<Target, Failure>,
+    size: i64,
+    options: *const objstore_put_options,
+    writer: Out<'_, *mut objstore_writer>,
+) -> Result<(), Failure> {
+    let writer = place(writer, "writer")?;
+    let store = handles::get::<Store>(store)?;
+    *writer = handles::give(Writer::begin(&store, target?, options, size)?);
+    Ok(())
+}
+
 /// The size of a body of which it is not known beforehand.
 pub const OBJSTORE_SIZE_UNKNOWN: i64 = -1;
 
@@ -152,13 +164,7 @@ pub extern "C" fn objstore_put_begin(
     writer: Option<&mut *mut objstore_writer>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
-    call(error, || {
-        let writer = place(writer, "writer")?;
-        let store = handles::get::<Store>(store)?;
-        let target = Target::Id(ids::id(id)?);
-        *writer = handles::give(Writer::begin(&store, target, options, size)?);
-        Ok(())
-    })
+    call(error, || begin(store, by_id(id), size, options, writer))
 }
 
 /// The same by the key of the bucket.
@@ -171,14 +177,8 @@ pub extern "C" fn objstore_put_key_begin(
     writer: Option<&mut *mut objstore_writer>,
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
-    call(error, || {
-        let writer = place(writer, "writer")?;
-        let store = handles::get::<Store>(store)?;
-        // SAFETY: the header asks for a text.
-        let target = unsafe { self::key(key) }?;
-        *writer = handles::give(Writer::begin(&store, target, options, size)?);
-        Ok(())
-    })
+    // SAFETY: the header asks for a text.
+    call(error, || begin(store, unsafe { self::key(key) }, size, options, writer))
 }
 
 /// Writes the next bytes of the body; they are copied. Blocks while those before them, up to 1 MiB,
@@ -210,6 +210,7 @@ pub extern "C" fn objstore_writer_finish(
     error: Option<&mut *mut objstore_error>,
 ) -> objstore_status {
     call(error, || {
+        let meta = cleared(meta);
         let writer = handles::get::<Writer>(writer)?;
         let mut state = writer.alone()?;
         writer.send(&mut state, Piece::End)?;

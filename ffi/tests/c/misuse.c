@@ -33,6 +33,7 @@ static void nulls_are_told(objstore_store *store, const objstore_id *id)
     objstore_reader *reader = NULL;
     objstore_error *error = NULL;
     const uint8_t *none = NULL;
+    objstore_meta *meta = NULL;
 
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_open_node(NULL, NULL, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_get(store, NULL, NULL, &reader, NULL));
@@ -51,6 +52,23 @@ static void nulls_are_told(objstore_store *store, const objstore_id *id)
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_log_set(NULL, NULL, 0));
     IS(OBJSTORE_BAD_HANDLE, objstore_get(NULL, id, NULL, &reader, &error));
     CHECK(strstr(objstore_error_message(error), "objstore_store"));
+
+    /* What a failed call was to give is null, whatever was wrong. */
+    reader = (objstore_reader *)store;
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_get(store, NULL, NULL, &reader, NULL));
+    CHECK(reader == NULL);
+    reader = (objstore_reader *)store;
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_get_key(store, NULL, NULL, &reader, NULL));
+    CHECK(reader == NULL);
+    meta = (objstore_meta *)store;
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_head(store, NULL, NULL, &meta, NULL));
+    CHECK(meta == NULL);
+    meta = (objstore_meta *)store;
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_put(store, id, none, 1, NULL, &meta, NULL));
+    CHECK(meta == NULL);
+    meta = (objstore_meta *)store;
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_put_key(store, NULL, none, 0, NULL, &meta, NULL));
+    CHECK(meta == NULL);
     CHECK(!objstore_error_is_retryable(error));
     OK(objstore_error_free(error));
     IS(OBJSTORE_BAD_HANDLE, objstore_error_free(error));
