@@ -170,7 +170,8 @@ pub struct FillSettings {
     /// Default 8.
     pub parallel: usize,
     /// The most bytes asked for and not here yet, over all readers: at least
-    /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. Default
+    /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. As much
+    /// again may be kept in memory for readers that are slow, of what is not stored. Default
     /// 128 MiB.
     pub budget_bytes: u64,
     /// The time without a byte after which a reply is given up and the rest asked for anew, in

@@ -53,6 +53,14 @@ struct State {
     fetches: BTreeMap<u64, Arc<Fetch>>,
 }
 
+/// Where units stay that came.
+pub(super) enum Place {
+    /// In the file; this is the room for them until they are counted.
+    File(Reservation),
+    /// In memory until they have been read; with their part in what may be, if there is one.
+    Memory(Option<OwnedSemaphorePermit>),
+}
+
 /// Where a unit is.
 pub(super) enum Found {
     /// In the file, with this checksum.
@@ -82,9 +90,10 @@ pub(super) enum Ahead {
     Enough,
 }
 
-/// What is asked for at once, and kept in memory, when nothing can be stored.
-const UNSTORED_UNITS: u64 = 16;
-const UNSTORED_AHEAD: usize = 2;
+/// What is asked for at once, and kept in memory, when nothing can be stored: units and requests,
+/// and the same when many others are slow to read what is kept for them.
+const UNSTORED: (u64, usize) = (16, 2);
+const UNSTORED_SCARCE: (u64, usize) = (1, 1);
 
 impl Fill {
     pub(super) fn new(fills: Arc<Fills>, origin: Origin) -> Self {
@@ -224,16 +233,27 @@ impl Fill {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Units asked for at most in one request, and requests kept going ahead of a reader.
+    fn most(&self) -> (u64, usize) {
+        let settings = self.settings();
+        let (units, ahead) = (settings.block_bytes / UNIT as u64, settings.parallel);
+        if !self.is_held_in_memory() {
+            return (units, ahead);
+        }
+        let wanted = UNSTORED.0 * UNIT as u64 / 1024;
+        let is_scarce = (self.fills.unstored.available_permits() as u64) < wanted;
+        let most = if is_scarce { UNSTORED_SCARCE } else { UNSTORED };
+        (units.min(most.0), ahead.min(most.1))
+    }
+
     /// Units asked for at most in one request.
     pub(super) fn block_units(&self) -> u64 {
-        let block = self.settings().block_bytes / UNIT as u64;
-        if self.is_held_in_memory() { block.min(UNSTORED_UNITS) } else { block }
+        self.most().0
     }
 
     /// Requests kept going ahead of a reader.
     pub(super) fn parallel(&self) -> usize {
-        let parallel = self.settings().parallel;
-        if self.is_held_in_memory() { parallel.min(UNSTORED_AHEAD) } else { parallel }
+        self.most().1
     }
 
     /// Where a unit is that is not in memory; it is asked for if it is nowhere, with those behind
@@ -312,7 +332,8 @@ impl Fill {
     /// How far ahead of a reader is fetched: far enough to keep all requests going while the first
     /// of them is being read.
     pub(super) fn window_units(&self) -> u64 {
-        2 * self.parallel() as u64 * self.block_units()
+        let (units, ahead) = self.most();
+        2 * ahead as u64 * units
     }
 
     /// The longest run from `unit` on of what is neither here nor on its way, within a block.
@@ -417,29 +438,44 @@ impl Fill {
 
     /// A unit came.
     pub(super) fn arrived(&self, unit: u64, bytes: &Bytes, via: Via) -> Result<(), FillError> {
-        self.unverified.store(true, Ordering::Release);
+        // What the remote does not have is only where its digest was checked when it was written,
+        // and its units are those that were sealed then.
+        if via == Via::Remote || self.origin.etag.is_some() {
+            self.unverified.store(true, Ordering::Release);
+        }
         let counts = self.counts();
         let counter = if via == Via::Remote { &counts.bytes } else { &counts.peer_bytes };
         count(counter, bytes.len() as u64);
         self.keep(unit, bytes)
     }
 
-    /// Room on the disk, if there is some.
-    pub(super) fn room(&self, bytes: u64) -> Option<Reservation> {
-        if self.file.is_removed() || !self.is_stored_here() {
-            return None;
+    /// Where units of so many bytes stay. What passes through is stored after all when too much
+    /// is in memory for others that are slow to read it.
+    pub(super) fn place(&self, bytes: u64) -> Place {
+        if self.file.is_removed() {
+            return Place::Memory(self.part_in_memory(bytes));
+        }
+        if !self.is_stored_here() {
+            match self.part_in_memory(bytes) {
+                None => self.make_copy(),
+                part => return Place::Memory(part),
+            }
         }
         match self.parts().usage.reserve(bytes) {
             Ok(room) => {
                 self.no_room.store(false, Ordering::Relaxed);
-                Some(room)
+                Place::File(room)
             }
             Err(error) => {
                 self.parts().usage.ask(bytes);
                 self.without_room(&error);
-                None
+                Place::Memory(self.part_in_memory(bytes))
             }
         }
+    }
+
+    fn part_in_memory(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.fills.unstored).try_acquire_many_owned(kib(bytes)).ok()
     }
 
     fn without_room(&self, error: &dyn std::error::Error) {
@@ -448,9 +484,14 @@ impl Fill {
         }
     }
 
-    pub(super) fn stored(&self, first: u64, checks: &[u32], bytes: u64) {
+    pub(super) fn stored(&self, first: u64, checks: &[u32]) {
+        let mut bytes = 0;
         let mut state = self.state();
         for (unit, check) in (first..).zip(checks) {
+            // Written twice, it is there once.
+            if !matches!(state.presence.of(unit), Known::Here(_)) {
+                bytes += self.layout.unit_len(unit) as u64;
+            }
             state.presence.set(unit, Some(*check));
         }
         drop(state);

@@ -4,6 +4,7 @@
 #![allow(clippy::single_range_in_vec_init)] // one range asked for is meant
 
 mod faults;
+mod passing;
 mod script;
 mod sharing;
 mod storing;
