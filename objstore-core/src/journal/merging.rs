@@ -51,6 +51,8 @@ impl Writer {
                     None => {}
                 }
             }
+            // What many others know comes together: it is not to drive out what is read here.
+            group.unasked.insert(id);
             self.take_on(None, record, group);
             return Ok(true);
         };

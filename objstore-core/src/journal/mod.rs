@@ -30,7 +30,7 @@ pub(crate) use digest::{DEPTH, Digest, FANOUT};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
     body_key, decode, decode_entry, decode_foreign, decode_key_entry, decode_record, encode,
-    encode_record, garbage_prefix, garbage_version, load_entry,
+    encode_record, entry_id, entry_key, garbage_prefix, garbage_version, load_entry, record_of,
 };
 pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{

@@ -180,6 +180,8 @@ pub(super) struct Group {
     passed: Vec<Passed>,
     /// The newest version of each object in the batch; none when it is forgotten.
     pub(super) newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
+    /// Those among them that nobody here has asked for yet.
+    pub(super) unasked: BTreeSet<ObjectId>,
     /// Files that the batch makes garbage.
     pub(super) garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
@@ -719,6 +721,9 @@ impl Writer {
         if let Some(hot) = self.tier.peek(id) {
             return Ok(Some(hot));
         }
+        if self.digest.lacks(id) {
+            return Ok(None);
+        }
         match load_entry(self.store.as_ref(), id) {
             Ok(entry) => Ok(entry.map(|entry| Arc::new(Hot { entry, inline: None }))),
             Err(error) => Err(crate::ops::journal_error(error)),
@@ -760,7 +765,7 @@ impl Writer {
             // A level raised without the body at hand: the next reader brings both.
             let whole =
                 |hot: &Arc<Hot>| hot.entry.presence != Presence::Inline || hot.inline.is_some();
-            match hot.filter(whole) {
+            match hot.filter(whole).filter(|_| !group.unasked.contains(&id)) {
                 Some(hot) => self.tier.replace(id, hot),
                 None => self.tier.forget(id),
             }
