@@ -216,7 +216,7 @@ fn open(
         _ => None,
     };
     let set_aside = reserve.as_ref().map_or(0, |reserve| reserve.bytes());
-    let usage = Arc::new(Usage::new(settings.max_bytes, set_aside));
+    let usage = Arc::new(Usage::new(settings.max_bytes, set_aside, settings.evict.clone()));
     let memory = settings.memory_bytes.unwrap_or_else(crate::memory::default_tier_bytes);
     let tier = Arc::new(Tier::new(memory));
     #[allow(clippy::cast_possible_truncation)] // any 32 random bits do
@@ -287,6 +287,7 @@ fn open(
         started: env.clock.monotonic(),
         ids: IdSource::new(Arc::clone(&env.clock), Arc::clone(&env.entropy)),
         receiving: Semaphore::new(settings.max_uploads.max(1)),
+        heat: Arc::default(),
         uploads,
         counts: Arc::new(Counts::default()),
         buffers,

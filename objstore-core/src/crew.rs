@@ -66,6 +66,12 @@ impl Crew {
         self.writer.commit(change).await
     }
 
+    /// Waits until the janitor has removed what it was given, and measured the disk; with `small` also
+    /// until it has given the space of small bodies back.
+    pub(crate) async fn caught_up(&self, small: bool) {
+        self.janitor.caught_up(small).await;
+    }
+
     /// Tells them to end; does not wait.
     pub(crate) fn tell(&self) {
         self.writer.stop();

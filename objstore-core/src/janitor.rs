@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use objstore_client::types::ObjectId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::bodies::FileStore;
 use crate::env::{Clock, Disk};
@@ -24,6 +24,8 @@ const REMOVED_TOGETHER: usize = 256;
 const RECLAIM_FROM: u64 = 16 * 1024 * 1024;
 /// The same when room is short.
 const RECLAIM_TIGHT: u64 = 1024 * 1024;
+/// What a reclaim rewrites at a time at most.
+const REWRITTEN_MAX: u64 = 64 * 1024 * 1024;
 /// Puts leave this share of a disk free, and at most this much.
 const FLOOR_SHARE: u64 = 50;
 const FLOOR_MAX: u64 = 64 * 1024 * 1024;
@@ -47,8 +49,16 @@ struct Shared {
 
 #[derive(Debug)]
 enum Chore {
-    Staged { staged: String, target: Option<(ObjectId, Stamp)> },
+    Staged {
+        staged: String,
+        target: Option<(ObjectId, Stamp)>,
+    },
     File(Garbage),
+    /// Somebody waits for space.
+    CatchUp {
+        small: bool,
+        tell: oneshot::Sender<()>,
+    },
     Stop,
 }
 
@@ -151,6 +161,14 @@ impl Janitor {
         std::mem::take(&mut *self.shared.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until the files given before are removed, with `small` also until the space of small
+    /// bodies is given back, and the disk is measured, or until the janitor has stopped.
+    pub(crate) async fn caught_up(&self, small: bool) {
+        let (tell, told) = oneshot::channel();
+        self.give(Chore::CatchUp { small, tell });
+        let _ = told.await;
+    }
+
     /// Ends the work after all chores given before.
     pub(crate) fn stop(&self) {
         self.give(Chore::Stop);
@@ -205,6 +223,13 @@ impl Janitor {
                 warn_on_error(rooms.files.remove_staged(&staged, target));
             }
             Ok(Chore::File(garbage)) => shift.next = self.remove_files(garbage, waiting, rooms),
+            Ok(Chore::CatchUp { small, tell }) => {
+                if small {
+                    self.give_back(rooms);
+                }
+                measure(rooms);
+                let _ = tell.send(());
+            }
             Ok(Chore::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
             Err(TryRecvError::Empty) => return Next::Wait(shift.tick.saturating_sub(since)),
         }
@@ -267,10 +292,29 @@ impl Janitor {
         if (dead < worth && !log_is_full) || began < pause.until {
             return;
         }
-        let reclaimed = rooms.store.reclaim();
+        self.give_back(rooms);
         let ended = rooms.clock.monotonic();
         // At most a tenth of the time is spent with it.
         pause.until = ended + ended.saturating_duration_since(began) * 10;
+        measure(rooms);
+    }
+
+    /// Gives the space of small bodies back that are dead.
+    fn give_back(&self, rooms: &Rooms) {
+        let dead = self.shared.dead_inline.load(Ordering::Relaxed);
+        // What is live is written once more before the old of it goes. A journal that meets a full
+        // disk there fails, so it has to wait until the log has given its space back.
+        let needed = rooms.live_inline.load(Ordering::Relaxed).min(REWRITTEN_MAX);
+        let disk = rooms.journal_disk.as_ref().unwrap_or(&rooms.disk);
+        let has_room = || disk.space().is_ok_and(|space| space.free > needed);
+        let reclaimed = match rooms.store.flush() {
+            Ok(()) if has_room() => rooms.store.reclaim(),
+            Ok(()) => {
+                tracing::debug!(needed, "space is given back once the log has left room for it");
+                return;
+            }
+            Err(error) => Err(error),
+        };
         match reclaimed {
             Ok(()) => {
                 self.shared.dead_inline.fetch_sub(dead, Ordering::Relaxed);
@@ -278,7 +322,6 @@ impl Janitor {
             }
             Err(error) => tracing::warn!(%error, "could not give space of removed bodies back"),
         }
-        measure(rooms);
     }
 }
 
@@ -287,6 +330,9 @@ fn measure(rooms: &Rooms) -> bool {
     let seen = rooms.usage.journal_growth();
     // What the journal has yet to write to its tables will take its bytes once more.
     let unflushed = rooms.store.unflushed_bytes();
+    // With what tables have besides: without room for all of it the journal would fail, deletes
+    // and all, at the very moment when space is to be given back.
+    let unflushed = unflushed.saturating_add(unflushed / 4);
     let journal = rooms.store.physical_bytes().saturating_add(unflushed);
     rooms.usage.journal_measured(journal, seen);
     rooms.usage.set_log_headroom(rooms.store.log_headroom());

@@ -24,6 +24,7 @@
 //! # What it is
 //! * [`Node`]: put, get, head, delete, set_level, list, stats, with streams in both directions,
 //!   ranges and conditions; the same by key of the bucket.
+//! * [`config`]: the settings by name, as in a config file.
 //! * [`remote`]: the bucket behind it, S3, a directory, or what a host brings along.
 //! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
 //!   or served by [`Server`].
@@ -31,7 +32,7 @@
 //!   be replaced: clock, entropy, disk, journal.
 //!
 //! # What it is not
-//! Not there yet: eviction. Never: a POSIX file system, a database, a queue.
+//! Never: a POSIX file system, a database, a queue.
 //!
 //! # A good guest
 //! The crate installs no logger, no metrics recorder, no panic hook and no signal handler; it
@@ -49,6 +50,7 @@ mod bodies;
 mod builder;
 mod cache;
 mod cluster;
+pub mod config;
 mod crew;
 mod digest;
 pub mod env;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::background;
 use crate::bodies::FileStore;
 use crate::builder::Builder;
-use crate::cache::{Buffers, Tier};
+use crate::cache::{self, Buffers, Heat, Tier};
 use crate::cluster::{self, Cluster, Exchange, Subscription, Trust};
 use crate::crew::Crew;
 use crate::env::{self, Env};
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn JournalStore>,
     pub(crate) files: Arc<FileStore>,
     pub(crate) tier: Arc<Tier>,
+    /// What was wanted lately.
+    pub(crate) heat: Arc<Heat>,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) stamps: Arc<StampSource>,
     pub(crate) usage: Arc<Usage>,
@@ -84,7 +86,9 @@ impl Node {
     pub(crate) fn run(inner: Arc<Inner>) -> Self {
         let (node, uploads) = (Arc::downgrade(&inner), Arc::clone(&inner.uploads));
         let task = background::run(node, uploads, Arc::clone(&inner.env.clock));
-        let tasks = Mutex::new(vec![tokio::spawn(task).abort_handle()]);
+        let evictor = cache::run_evictor(Arc::downgrade(&inner), Arc::clone(&inner.usage));
+        let tasks = [tokio::spawn(task), tokio::spawn(evictor)];
+        let tasks = Mutex::new(tasks.map(|task| task.abort_handle()).to_vec());
         Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), tasks }), inner }
     }
 

@@ -42,6 +42,8 @@ pub struct Settings {
     pub inline_max_bytes: usize,
     /// Puts received at a time; more wait. Default 256.
     pub max_uploads: usize,
+    /// When bodies that are elsewhere too make room for others.
+    pub evict: EvictSettings,
     /// How bodies get to the remote.
     pub uploads: UploadSettings,
     /// How bodies are brought from the remote.
@@ -72,6 +74,7 @@ impl Default for Settings {
             max_object_bytes: 256 << 30,
             inline_max_bytes: 64 * 1024,
             max_uploads: 256,
+            evict: EvictSettings::default(),
             uploads: UploadSettings::default(),
             fill: FillSettings::default(),
             http: HttpSettings::default(),
@@ -92,6 +95,33 @@ pub enum FetchPolicy {
     OnRequest,
     /// With every read.
     Always,
+}
+
+/// When bodies that are elsewhere too make room for others, in percent of
+/// [`Settings::max_bytes`]; without that, the free space of the disk decides. Values out of bounds
+/// are taken as the nearest bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EvictSettings {
+    /// Beyond this, room is made: 1 to 100, default 90.
+    pub from_percent: u8,
+    /// Until no more than this is used: 0 to [`Self::from_percent`], default 80.
+    pub to_percent: u8,
+}
+
+impl EvictSettings {
+    /// With every value within its bounds.
+    pub(crate) fn clamped(&self) -> Self {
+        let from_percent = self.from_percent.clamp(1, 100);
+        Self { from_percent, to_percent: self.to_percent.min(from_percent) }
+    }
+}
+
+impl Default for EvictSettings {
+    fn default() -> Self {
+        Self { from_percent: 90, to_percent: 80 }
+    }
 }
 
 /// How bodies of level 1 and 2 get to the remote.
@@ -140,7 +170,8 @@ pub struct FillSettings {
     /// Default 8.
     pub parallel: usize,
     /// The most bytes asked for and not here yet, over all readers: at least
-    /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. Default
+    /// [`Self::block_bytes`]. What a reader waits for goes before what is fetched ahead. As much
+    /// again may be kept in memory for readers that are slow, of what is not stored. Default
     /// 128 MiB.
     pub budget_bytes: u64,
     /// The time without a byte after which a reply is given up and the rest asked for anew, in

@@ -1,9 +1,14 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use objstore_client::types::DiskStats;
 use objstore_client::{Error, ErrorKind};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::settings::EvictSettings;
 
 /// How much disk is used, and whether more may be.
 #[derive(Debug, Default)]
@@ -38,6 +43,14 @@ pub(crate) struct Usage {
     disk_free: AtomicU64,
     /// The disk said it was full; cleared when it has room again.
     disk_full: AtomicBool,
+    /// From where on room is made, and how much.
+    marks: EvictSettings,
+    /// Told when room is wanted.
+    wanted: Notify,
+    /// The most bytes that somebody waits for.
+    asked: AtomicU64,
+    /// Told whenever room was looked for.
+    looked: watch::Sender<Looked>,
 }
 
 /// Room for a body on its way in, given back when dropped.
@@ -47,12 +60,27 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
+/// What came of looking for room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// As much as is wanted is free, or all that can be.
+    #[default]
+    NoNeed,
+    Found,
+    InVain,
+}
+
 /// What a body takes beyond its bytes: head and table of a file, record, log framing.
 const OVERHEAD: u64 = 4096;
+/// How long one who needs room waits for it to be made.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What a long body needs at once.
+const BEGINNING: u64 = 1 << 20;
 
 impl Usage {
-    pub(crate) fn new(max: Option<u64>, reserve: u64) -> Self {
-        Self { max, reserve, disk_free: AtomicU64::new(u64::MAX), ..Self::default() }
+    pub(crate) fn new(max: Option<u64>, reserve: u64, marks: EvictSettings) -> Self {
+        let marks = marks.clamped();
+        Self { max, reserve, marks, disk_free: AtomicU64::new(u64::MAX), ..Self::default() }
     }
 
     pub(crate) fn max(&self) -> Option<u64> {
@@ -80,11 +108,56 @@ impl Usage {
             .fold(self.reserve, u64::saturating_add)
     }
 
+    /// Room to be asked for.
+    pub(crate) fn no_room_yet(self: &Arc<Self>) -> Reservation {
+        Reservation { usage: Arc::clone(self), bytes: 0 }
+    }
+
     /// Room for a body of this many bytes.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
-        let mut reservation = Reservation { usage: Arc::clone(self), bytes: 0 };
+        let mut reservation = self.no_room_yet();
         reservation.grow_to(bytes)?;
         Ok(reservation)
+    }
+
+    /// Comes back when room is wanted. Cancel safe.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// How many bytes should be freed, those that somebody asked for since the last call included;
+    /// 0 while there is no need.
+    pub(crate) fn needed(&self) -> u64 {
+        let asked = self.asked.swap(0, Ordering::Relaxed);
+        self.excess(asked)
+    }
+
+    fn excess(&self, asked: u64) -> u64 {
+        let garbage = self.garbage.load(Ordering::Relaxed);
+        let used = self.committed().saturating_sub(garbage);
+        let of_quota = self.max.map_or(0, |max| {
+            let part = |percent: u8| max / 100 * u64::from(percent);
+            let begins = used.saturating_add(asked) > max || used > part(self.marks.from_percent);
+            let ends = part(self.marks.to_percent).min(max.saturating_sub(asked));
+            if begins { used.saturating_sub(ends) } else { 0 }
+        });
+        let floor = self.floor.load(Ordering::Relaxed);
+        let free = self.disk_free.load(Ordering::Relaxed);
+        let free = free.saturating_add(garbage).saturating_sub(asked);
+        let of_disk =
+            if free < floor.saturating_mul(2) { floor.saturating_mul(4) - free } else { 0 };
+        of_quota.max(of_disk)
+    }
+
+    /// Somebody needs this much more room. Does not wait.
+    pub(crate) fn ask(&self, bytes: u64) {
+        self.asked.fetch_max(bytes, Ordering::Relaxed);
+        self.wanted.notify_one();
+    }
+
+    /// Room was looked for.
+    pub(crate) fn looked(&self, looked: Looked) {
+        self.looked.send_replace(looked);
     }
 
     /// Whether the disk had less free than puts leave alone, when last looked.
@@ -236,14 +309,59 @@ impl Reservation {
         let reserved = usage
             .reserved
             .load(Ordering::Relaxed)
+            // To the log and to a table, which has more than the bytes.
             .saturating_add(usage.journal_growth().saturating_mul(2))
+            .saturating_add(usage.journal_growth() / 4)
             .saturating_add(usage.files_growth());
         if usage.disk_full.load(Ordering::Relaxed) || reserved.saturating_add(more) > room {
             return Err(disk_full());
         }
         usage.reserved.fetch_add(more, Ordering::Relaxed);
         self.bytes = wanted;
+        if usage.excess(0) > 0 {
+            usage.wanted.notify_one();
+        }
         Ok(())
+    }
+
+    /// Makes sure that there is room for the beginning of a body of this many bytes in all, and that
+    /// more can be made if it is needed. What only promises to be long makes nothing else go.
+    ///
+    /// When the future is dropped, the room is as it was.
+    pub(crate) async fn look_for_room(&mut self, bytes: u64) -> Result<(), Error> {
+        let Err(error) = self.grow_to(bytes) else { return Ok(()) };
+        if self.usage.max.is_some_and(|max| bytes > max) {
+            return Err(error);
+        }
+        let mut looked = self.usage.looked.subscribe();
+        self.usage.ask(bytes.min(BEGINNING));
+        let Ok(Ok(())) = timeout(PATIENCE, looked.changed()).await else { return Err(error) };
+        let looked = *looked.borrow();
+        match looked {
+            Looked::Found => Ok(()),
+            Looked::NoNeed => self.grow_to(bytes.min(BEGINNING)).map_err(|_| error),
+            Looked::InVain => Err(error),
+        }
+    }
+
+    /// As [`grow_to`](Self::grow_to), once room has been made where there is too little, and some can be made.
+    ///
+    /// When the future is dropped, the room is as it was.
+    pub(crate) async fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
+        let mut looked = self.usage.looked.subscribe();
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = Looked::Found;
+        loop {
+            let error = match self.grow_to(bytes) {
+                Err(error) if last == Looked::Found => error,
+                grown_or_hopeless => return grown_or_hopeless,
+            };
+            self.usage.ask(bytes.saturating_add(OVERHEAD).saturating_sub(self.bytes));
+            match timeout_at(deadline, looked.changed()).await {
+                Ok(Ok(())) => last = *looked.borrow_and_update(),
+                _ => return Err(error),
+            }
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use objstore_core::env::Env;
 use objstore_core::journal::MemoryJournal;
 use objstore_core::options::{DeleteOptions, GetOptions, PutOptions};
+use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{MemoryDisk, Steps};
-use objstore_core::types::ObjectId;
+use objstore_core::types::{Level, ObjectId};
 use objstore_core::{ErrorKind, Node};
 
 /// What may be read of an object: one of these. None: it is not there, or deleted.
@@ -21,11 +22,17 @@ type Possible = BTreeMap<ObjectId, Vec<Option<Vec<u8>>>>;
 enum Op {
     Put(usize, Vec<u8>),
     Delete(usize),
+    /// Into the bucket as well.
+    PutThrough(usize, Vec<u8>),
+    Evict(usize),
+    Get(usize),
+}
+
+fn body(len: usize, fill: u8) -> Vec<u8> {
+    (0..len).map(|i| fill ^ (i / 1000) as u8).collect()
 }
 
 fn history() -> Vec<Op> {
-    let body =
-        |len: usize, fill: u8| (0..len).map(|i| fill ^ (i / 1000) as u8).collect::<Vec<u8>>();
     vec![
         Op::Put(0, body(100, 1)),
         Op::Put(1, body(70_000, 2)),
@@ -41,7 +48,26 @@ fn history() -> Vec<Op> {
     ]
 }
 
+/// Bodies that go, and come back from the bucket.
+fn evictions() -> Vec<Op> {
+    vec![
+        Op::PutThrough(0, body(100, 1)),
+        Op::PutThrough(1, body(140_000, 2)),
+        Op::Evict(0),
+        Op::Evict(1),
+        Op::Get(1),
+        Op::Put(2, body(70_000, 3)),
+        Op::Evict(2),
+        Op::Evict(1),
+        Op::PutThrough(1, body(90_000, 4)),
+        Op::Evict(1),
+        Op::Get(0),
+        Op::Delete(0),
+    ]
+}
+
 struct World {
+    bucket: Arc<MemoryRemote>,
     disk: Arc<MemoryDisk>,
     journal: Arc<MemoryJournal>,
     steps: Steps,
@@ -50,6 +76,7 @@ struct World {
 impl World {
     fn new(steps: Steps) -> Self {
         Self {
+            bucket: Arc::new(MemoryRemote::new("bucket")),
             disk: Arc::new(MemoryDisk::with_steps(steps.clone())),
             journal: Arc::new(MemoryJournal::with_steps(steps.clone())),
             steps,
@@ -60,11 +87,12 @@ impl World {
         let mut env = Env::default();
         env.disk = Some(self.disk.clone());
         env.journal = Some(self.journal.clone());
-        Node::builder().env(env).start().await
+        Node::builder().env(env).remote(self.bucket.clone()).start().await
     }
 
     fn after_power_cut(&self, steps: Steps) -> Self {
         Self {
+            bucket: Arc::clone(&self.bucket),
             disk: Arc::new(self.disk.after_power_cut(steps.clone())),
             journal: Arc::new(self.journal.after_power_cut(steps.clone())),
             steps,
@@ -78,11 +106,11 @@ fn ids() -> Vec<ObjectId> {
 
 /// Runs the history until it ends or the world stops. What was acknowledged is certain, what was
 /// answered with an error or not at all may be or not.
-async fn run(world: &World) -> Possible {
+async fn run(world: &World, history: Vec<Op>) -> Possible {
     let ids = ids();
     let mut possible: Possible = ids.iter().map(|id| (*id, vec![None])).collect();
     let Ok(node) = world.start().await else { return possible };
-    for op in history() {
+    for op in history {
         let (id, new, result) = match op {
             Op::Put(n, body) => {
                 let result = node.put(ids[n], body.clone(), PutOptions::default()).await.map(drop);
@@ -91,6 +119,21 @@ async fn run(world: &World) -> Possible {
             Op::Delete(n) => {
                 let result = node.delete(ids[n], DeleteOptions::default()).await.map(drop);
                 (ids[n], None, result)
+            }
+            Op::PutThrough(n, body) => {
+                let options = PutOptions::default().level(Level::Remote);
+                let result = node.put(ids[n], body.clone(), options).await.map(drop);
+                (ids[n], Some(body), result)
+            }
+            Op::Evict(n) => {
+                let _ = node.evict(ids[n]).await;
+                continue;
+            }
+            Op::Get(n) => {
+                if let Ok(object) = node.get(ids[n], GetOptions::default()).await {
+                    let _ = object.body.collect(usize::MAX).await;
+                }
+                continue;
             }
         };
         let known = possible.get_mut(&id).unwrap();
@@ -107,6 +150,13 @@ async fn run(world: &World) -> Possible {
 }
 
 async fn check(world: &World, possible: &Possible, context: &str) {
+    let large = check_bodies(world, possible, context).await;
+    let files = world.disk.files();
+    assert_eq!(files.len(), large, "{context}: files without a record are left: {files:?}");
+}
+
+/// Reads everything, and returns how many bodies are large.
+async fn check_bodies(world: &World, possible: &Possible, context: &str) -> usize {
     let node = world.start().await.unwrap_or_else(|e| panic!("{context}: no restart: {e:?}"));
     let mut large = 0;
     for (id, allowed) in possible {
@@ -122,13 +172,12 @@ async fn check(world: &World, possible: &Possible, context: &str) {
     }
     // A shutdown waits for the clean-up.
     node.shutdown().await.unwrap();
-    let files = world.disk.files();
-    assert_eq!(files.len(), large, "{context}: files without a record are left: {files:?}");
+    large
 }
 
 async fn steps_of_the_history() -> u64 {
     let world = World::new(Steps::count());
-    let possible = run(&world).await;
+    let possible = run(&world, history()).await;
     check(&world.after_power_cut(Steps::count()), &possible, "no crash").await;
     world.steps.taken()
 }
@@ -140,7 +189,7 @@ async fn everything_acknowledged_survives_a_stop_before_any_step() {
     for keep_unsynced in [false, true] {
         for stop in 0..steps {
             let world = World::new(Steps::stop_before(stop, keep_unsynced));
-            let possible = run(&world).await;
+            let possible = run(&world, history()).await;
             let context = format!("stopped before step {stop}, unsynced kept: {keep_unsynced}");
             check(&world.after_power_cut(Steps::count()), &possible, &context).await;
         }
@@ -153,7 +202,7 @@ async fn everything_acknowledged_survives_a_stop_at_any_step_of_the_restart() {
     let steps = steps_of_the_history().await;
     for stop in (0..steps).step_by(3) {
         let world = World::new(Steps::stop_before(stop, true));
-        let possible = run(&world).await;
+        let possible = run(&world, history()).await;
         for restart_stop in 0.. {
             let again =
                 world.after_power_cut(Steps::stop_before(restart_stop, restart_stop % 2 == 0));
@@ -168,6 +217,25 @@ async fn everything_acknowledged_survives_a_stop_at_any_step_of_the_restart() {
             if !stopped {
                 break;
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_evicted_is_to_be_had_after_a_stop_before_any_step() {
+    let world = World::new(Steps::count());
+    run(&world, evictions()).await;
+    let steps = world.steps.taken();
+    assert!(steps > 60, "the history has become too short to mean anything: {steps}");
+    for keep_unsynced in [false, true] {
+        for stop in 0..steps {
+            let world = World::new(Steps::stop_before(stop, keep_unsynced));
+            let possible = run(&world, evictions()).await;
+            let context = format!("stopped before step {stop}, unsynced kept: {keep_unsynced}");
+            let after = world.after_power_cut(Steps::count());
+            check_bodies(&after, &possible, &context).await;
+            // And once more, with what that start and those reads left behind.
+            check_bodies(&after.after_power_cut(Steps::count()), &possible, &context).await;
         }
     }
 }

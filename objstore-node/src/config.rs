@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use objstore_core::FetchPolicy;
-use objstore_core::remote::{S3Checksums, S3Conditions, S3Settings};
+use objstore_core::config::{self, NamedSettings, SettingError, address, duration, yes_or_no};
 
 use crate::failure::Failure;
-use crate::flags::{LATER, SETTINGS, Setting, Shape};
+use crate::flags::{LATER, SETTINGS, Setting};
 use crate::logging::LogFormat;
 
 /// Everything a node's process is told, in the order defaults < config file < environment <
@@ -41,25 +40,9 @@ impl Settings {
             None => None,
         };
         let layers = Layers { matches, file };
-        let mut node = objstore_core::Settings::default();
-        node.state_dir = layers.read("state-dir", path)?;
-        node.files_dir = layers.read("files-dir", path)?;
-        node.remote_dir = layers.read_if_given("remote-dir", path)?;
-        node.cluster.nodes = layers.read_all("nodes", seed)?;
-        node.cluster.tag = layers.read("tag", tag)?;
+        let mut node = layers.node()?;
+        // Who embeds a node has it listen for others when they say where; the program does anyway.
         node.cluster.private_addr = Some(layers.read("private-addr", address)?);
-        node.cluster.advertise_addr = layers.read_if_given("advertise-addr", address)?;
-        node.max_bytes = layers.read_if_given("max-bytes", size)?.filter(|bytes| *bytes > 0);
-        node.memory_bytes = layers.read_if_given("memory-bytes", size)?;
-        node.http.allow_hosts = layers.read_all("allow-host", host)?;
-        node.s3 = layers.s3()?;
-        node.fetch = layers.read("fetch", fetch)?;
-        node.fetch_prefixes = layers.read_all("fetch-prefix", any)?;
-        node.uploads.write_back = layers.read("write", write_back)?;
-        node.key_ttl_ms = layers.read("key-ttl", milliseconds)?;
-        node.cluster.cluster_key_file = layers.read_if_given("cluster-key-file", path)?;
-        node.cluster.insecure = layers.read("insecure-cluster", yes_or_no)?;
-        node.cluster.debug_addr = layers.read_if_given("debug-addr", address)?;
         Ok(Self {
             node,
             public_addr: layers.read("public-addr", address)?,
@@ -94,34 +77,20 @@ struct Given {
     place: String,
 }
 
-/// What says something of a bucket, and nothing without one.
-const OF_A_BUCKET: [&str; 6] =
-    ["region", "s3-endpoint", "s3-path-style", "s3-prefix", "s3-checksums", "s3-conditions"];
-
 impl Layers<'_> {
-    fn s3(&self) -> Result<Option<S3Settings>, Failure> {
-        let place = |name| self.given(Setting::named(name)).map(|given| given.place);
-        let Some(bucket) = self.read_if_given("bucket", owned)? else {
-            return match OF_A_BUCKET.into_iter().find_map(place) {
-                Some(place) => {
-                    Err(Failure::Usage(format!("{place}: which bucket? name it with -B")))
-                }
-                None => Ok(None),
-            };
+    /// What concerns the node itself; the error names the place that a value came from.
+    fn node(&self) -> Result<objstore_core::Settings, Failure> {
+        let place = |error: SettingError| match self.given(Setting::named(error.name)) {
+            Some(Given { place, .. }) => Failure::Usage(format!("{place}: {}", error.why)),
+            None => Failure::Usage(error.to_string()),
         };
-        if let (Some(bucket), Some(dir)) = (place("bucket"), place("remote-dir")) {
-            return Err(Failure::Usage(format!(
-                "{bucket} and {dir}: the remote is a bucket or a directory; give one of them"
-            )));
+        let mut named = NamedSettings::default();
+        for (name, _) in NamedSettings::names() {
+            if let Some(Given { values, .. }) = self.given(Setting::named(name)) {
+                named.set(name, values).map_err(place)?;
+            }
         }
-        let mut s3 = S3Settings::bucket(bucket);
-        s3.region = self.read_if_given("region", owned)?;
-        s3.endpoint = self.read_if_given("s3-endpoint", owned)?;
-        s3.path_style = self.read("s3-path-style", yes_or_no)?;
-        s3.prefix = self.read_if_given("s3-prefix", owned)?.unwrap_or_default();
-        s3.checksums = self.read("s3-checksums", checksums)?;
-        s3.conditions = self.read_if_given("s3-conditions", conditions)?;
-        Ok(Some(s3))
+        named.settings().map_err(place)
     }
 
     fn given(&self, setting: &Setting) -> Option<Given> {
@@ -186,205 +155,47 @@ impl ConfigFile {
     }
 
     fn parse(text: &str) -> Result<Vec<(&'static str, Vec<OsString>)>, String> {
-        // toml prints a picture of several lines; its message alone is one.
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            format!("line {line}: {}", e.message().replace('\n', " "))
-        })?;
-        table.into_iter().map(|(key, value)| Self::entry(&key, value)).collect()
+        let shape = |key: &str| Self::known(key).map(|setting| setting.shape_in_file());
+        let given = config::parse_file(text, shape)?;
+        given.into_iter().map(|(key, values)| Ok((Self::known(&key)?.name, values))).collect()
     }
 
-    fn entry(key: &str, value: toml::Value) -> Result<(&'static str, Vec<OsString>), String> {
+    fn known(key: &str) -> Result<&'static Setting, String> {
         let known = || SETTINGS.iter().filter(|setting| setting.in_file);
-        let Some(setting) = known().find(|setting| setting.name == key) else {
-            if let Some(later) = LATER.iter().find(|later| later.name == key) {
-                return Err(format!("{key} {}", later.refusal()));
-            }
-            let names: Vec<&str> = known().map(|setting| setting.name).collect();
-            return Err(format!("unknown key {key:?}; the known ones are {}", names.join(", ")));
-        };
-        let values = match value {
-            toml::Value::Array(values) if setting.shape == Shape::Many => values,
-            value => vec![value],
-        };
-        let values = values.into_iter().map(|value| match value {
-            toml::Value::String(text) => Ok(text.into()),
-            toml::Value::Integer(number) => Ok(number.to_string().into()),
-            toml::Value::Boolean(is) if setting.shape == Shape::OptionalValue("1") => {
-                Ok(u8::from(is).to_string().into())
-            }
-            other => Err(format!("{key}: {} is not what it takes", other.type_str())),
-        });
-        Ok((setting.name, values.collect::<Result<_, String>>()?))
+        if let Some(setting) = known().find(|setting| setting.name == key) {
+            return Ok(setting);
+        }
+        if let Some(later) = LATER.iter().find(|later| later.name == key) {
+            return Err(format!("{key} {}", later.refusal()));
+        }
+        let names: Vec<&str> = known().map(|setting| setting.name).collect();
+        Err(format!("unknown key {key:?}; the known ones are {}", names.join(", ")))
     }
 }
 
 type Parse<T> = fn(&OsStr) -> Result<T, String>;
 
-fn text(value: &OsStr) -> Result<&str, String> {
-    value.to_str().ok_or_else(|| format!("{value:?} is not UTF-8"))
-}
-
-fn any(value: &OsStr) -> Result<String, String> {
-    text(value).map(ToOwned::to_owned)
-}
-
-fn owned(value: &OsStr) -> Result<String, String> {
-    match text(value)? {
-        "" => Err("a value is missing".to_owned()),
-        value => Ok(value.to_owned()),
-    }
-}
-
-fn path(value: &OsStr) -> Result<PathBuf, String> {
-    if value.is_empty() { Err("a path is missing".to_owned()) } else { Ok(value.into()) }
-}
-
-/// Only the shape; whether it can be listened on is found out by listening.
-fn address(value: &OsStr) -> Result<String, String> {
-    let value = text(value)?;
-    match value.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(value.to_owned())
-        }
-        _ => Err(format!("{value:?} is not HOST:PORT, such as 127.0.0.1:10999")),
-    }
-}
-
-fn host(value: &OsStr) -> Result<String, String> {
-    let value = text(value)?.trim();
-    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '/';
-    if value.is_empty() || value.contains(bad) {
-        return Err(format!("{value:?} is not a host, such as cache.example.org"));
-    }
-    Ok(value.to_owned())
-}
-
-/// A node of the cluster, with a port or without.
-fn seed(value: &OsStr) -> Result<String, String> {
-    host(value).map_err(|_| format!("{value:?} is not a node, such as cache-1.example.org:11999"))
-}
-
-fn tag(value: &OsStr) -> Result<String, String> {
-    let value = text(value)?;
-    if value.is_empty() || value.len() > 64 || !value.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!("{value:?} is not a tag: up to 64 characters of ASCII without spaces"));
-    }
-    Ok(value.to_owned())
-}
-
 fn debug_level(value: &OsStr) -> Result<bool, String> {
-    match text(value)? {
+    match value.to_string_lossy().as_ref() {
         "0" => Ok(false),
         "1" => Ok(true),
         other => Err(format!("{other:?} is not a debug level; there are 0 and 1")),
     }
 }
 
-fn yes_or_no(value: &OsStr) -> Result<bool, String> {
-    match text(value)? {
-        "0" | "false" => Ok(false),
-        "1" | "true" => Ok(true),
-        other => Err(format!("{other:?} is neither 0 nor 1")),
-    }
-}
-
-fn checksums(value: &OsStr) -> Result<S3Checksums, String> {
-    match text(value)? {
-        "when-required" => Ok(S3Checksums::WhenRequired),
-        "when-supported" => Ok(S3Checksums::WhenSupported),
-        other => Err(format!("{other:?} is neither when-required nor when-supported")),
-    }
-}
-
-fn conditions(value: &OsStr) -> Result<S3Conditions, String> {
-    match text(value)? {
-        "none" => Ok(S3Conditions::None),
-        "writes" => Ok(S3Conditions::Writes),
-        "all" => Ok(S3Conditions::All),
-        other => Err(format!("{other:?} is not one of none, writes, all")),
-    }
-}
-
-fn fetch(value: &OsStr) -> Result<FetchPolicy, String> {
-    match text(value)? {
-        "never" => Ok(FetchPolicy::Never),
-        "on-request" => Ok(FetchPolicy::OnRequest),
-        "always" => Ok(FetchPolicy::Always),
-        other => Err(format!("{other:?} is not one of never, on-request, always")),
-    }
-}
-
-fn write_back(value: &OsStr) -> Result<bool, String> {
-    match text(value)? {
-        "through" => Ok(false),
-        "back" => Ok(true),
-        other => Err(format!("{other:?} is neither through nor back")),
-    }
-}
-
 fn log_format(value: &OsStr) -> Result<LogFormat, String> {
-    match text(value)? {
+    match value.to_string_lossy().as_ref() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         other => Err(format!("{other:?} is not a log format; there are text and json")),
     }
 }
 
-/// Bytes, with a suffix as coreutils read it: K and KiB are 1024, KB is 1000, and so on to T.
-fn size(value: &OsStr) -> Result<u64, String> {
-    let value = text(value)?.trim();
-    let (number, suffix) = split_unit(value);
-    let lower = suffix.to_ascii_lowercase();
-    let (letter, base) = match lower.strip_suffix("ib") {
-        Some(letter) => (letter, 1024_u64),
-        None => lower.strip_suffix('b').map_or((lower.as_str(), 1024), |letter| (letter, 1000)),
-    };
-    let power = match letter {
-        // "10b" is bytes; "10ib" is nothing.
-        "" if lower != "ib" => Some(0),
-        "k" => Some(1),
-        "m" => Some(2),
-        "g" => Some(3),
-        "t" => Some(4),
-        _ => None,
-    };
-    let bytes =
-        power.and_then(|power| number.parse::<u64>().ok()?.checked_mul(base.checked_pow(power)?));
-    bytes.ok_or_else(|| format!("{value:?} is not a size, such as 4096, 64K, 512MiB or 2TB"))
-}
-
-/// Seconds, or with a unit: ms, s, m, h.
-fn duration(value: &OsStr) -> Result<Duration, String> {
-    let value = text(value)?.trim();
-    let (number, unit) = split_unit(value);
-    let milliseconds = match unit {
-        "ms" => Some(1_u64),
-        "" | "s" => Some(1000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    milliseconds
-        .and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit))
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("{value:?} is not a time, such as 500ms, 5s or 1m"))
-}
-
-fn milliseconds(value: &OsStr) -> Result<u64, String> {
-    let time = duration(value)?;
-    u64::try_from(time.as_millis()).map_err(|_| format!("{time:?} is too long"))
-}
-
-fn split_unit(value: &str) -> (&str, &str) {
-    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at(digits);
-    (number, unit.trim_start())
-}
-
 #[cfg(test)]
 mod tests {
+    use objstore_core::FetchPolicy;
+    use objstore_core::remote::{S3Checksums, S3Conditions, S3Settings};
+
     use super::*;
     use crate::flags;
 
@@ -488,11 +299,11 @@ mod tests {
     #[test]
     fn a_bucket_is_refused_that_is_none_or_not_alone() {
         for (flags, expected) in [
-            ("--s3-path-style", "--s3-path-style: which bucket? name it with -B"),
-            ("-R eu-west-1", "--region: which bucket? name it with -B"),
+            ("--s3-path-style", "--s3-path-style: which bucket? the setting bucket names it"),
+            ("-R eu-west-1", "--region: which bucket? the setting bucket names it"),
             (
                 "-B b --remote-dir d",
-                "--bucket and --remote-dir: the remote is a bucket or a directory; give one of them",
+                "--bucket: the remote is a bucket or a directory, and remote-dir is given too; give one of them",
             ),
             ("-B b --s3-path-style=2", "--s3-path-style: \"2\" is neither 0 nor 1"),
             ("-B b --s3-conditions some", "\"some\" is not one of none, writes, all"),
@@ -515,7 +326,8 @@ mod tests {
             ("config = \"x\"", "unknown key \"config\""),
             ("nodes = \"a b\"", "nodes: \"a b\" is not a node"),
             ("token-file = \"t\"", "token-file arrives with the access control release"),
-            ("s3-path-style = 7", "s3-path-style: which bucket?"),
+            ("s3-path-style = 7", "s3-path-style: \"7\" is neither 0 nor 1"),
+            ("s3-path-style = 1", "s3-path-style: which bucket?"),
             ("max-bytes = \"x\"", "max-bytes: \"x\" is not a size"),
             ("max-bytes = -1", "max-bytes: \"-1\" is not a size"),
             ("max-bytes = 1.5", "max-bytes: float is not what it takes"),
@@ -529,38 +341,6 @@ mod tests {
         }
         let missing = dir.path().join("missing");
         assert!(refusal(&["--config", missing.to_str().unwrap()]).contains("No such file"));
-    }
-
-    #[test]
-    fn sizes_times_and_addresses_are_read_or_refused() {
-        let sizes = [
-            ("0", 0),
-            ("4096", 4096),
-            ("10b", 10),
-            ("64K", 65_536),
-            ("64 KiB", 65_536),
-            ("1kb", 1000),
-            ("2GB", 2_000_000_000),
-            ("1t", 1 << 40),
-        ];
-        for (given, expected) in sizes {
-            assert_eq!(size(OsStr::new(given)), Ok(expected), "{given}");
-        }
-        for given in ["", "K", "-1", "1.5G", "10X", "10ib", "10KK", "99999999T", "1e3"] {
-            assert!(size(OsStr::new(given)).is_err(), "{given}");
-        }
-        for (given, expected) in
-            [("0", 0), ("5s", 5000), ("2", 2000), ("500ms", 500), ("1m", 60_000)]
-        {
-            assert_eq!(duration(OsStr::new(given)), Ok(Duration::from_millis(expected)), "{given}");
-        }
-        for given in ["", "s", "-5s", "5 parsecs", "99999999999999999999s"] {
-            assert!(duration(OsStr::new(given)).is_err(), "{given}");
-        }
-        for given in ["", "localhost", ":80", "1.2.3.4:", "h:99999"] {
-            assert!(address(OsStr::new(given)).is_err(), "{given}");
-        }
-        assert!(address(OsStr::new("[::1]:80")).is_ok());
     }
 
     #[test]

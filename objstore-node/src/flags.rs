@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use objstore_core::config;
 
 use crate::commands;
 use crate::failure::Failure;
@@ -358,6 +359,16 @@ pub(crate) const LATER: &[Later] = &[
 ];
 
 impl Setting {
+    /// What the config file may say for it.
+    pub(crate) fn shape_in_file(&self) -> config::Shape {
+        match self.shape {
+            Shape::One | Shape::Switch => config::Shape::One,
+            Shape::OptionalValue("1") => config::Shape::Flag,
+            Shape::OptionalValue(_) => config::Shape::One,
+            Shape::Many => config::Shape::Many,
+        }
+    }
+
     /// The row of this setting, which must exist.
     pub(crate) fn named(name: &str) -> &'static Self {
         SETTINGS.iter().find(|setting| setting.name == name).unwrap_or(&SETTING)

@@ -395,8 +395,11 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
         (&["--tls-key", "k"], "--tls-key arrives with the access control release"),
-        (&["--s3-endpoint", "http://h:1"], "--s3-endpoint: which bucket? name it with -B"),
-        (&["-B", "b", "--remote-dir", "d"], "--bucket and --remote-dir"),
+        (
+            &["--s3-endpoint", "http://h:1"],
+            "--s3-endpoint: which bucket? the setting bucket names it",
+        ),
+        (&["-B", "b", "--remote-dir", "d"], "--bucket: the remote is a bucket or a directory"),
         (&["get", "--key", "a/../b"], "segment"),
         (&["get", ID, "--key", "k"], "--key"),
         (&["put", "--key", "k", "--level", "1", "x"], "--key"),

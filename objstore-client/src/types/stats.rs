@@ -99,6 +99,10 @@ pub struct BodyStats {
     pub bytes_max: u64,
     /// Reads that met a damaged unit.
     pub corrupt_reads: u64,
+    /// Bodies that made room for others, being elsewhere too.
+    pub evicted: u64,
+    /// Bytes that this gave back.
+    pub evicted_bytes: u64,
 }
 
 /// The memory tier.

@@ -90,6 +90,11 @@ impl FileReader {
         Ok(Some(bytes.slice(start..end)))
     }
 
+    /// The checksum of a unit, where it has been read from the disk.
+    pub(crate) fn checksum(&self, unit: u64) -> Option<u32> {
+        self.table.entry(unit).and_then(read_table_entry)
+    }
+
     /// Brings one unit from the disk, and what follows it when the disk has to be waited for.
     async fn load(&mut self, unit: u64) -> Result<Bytes, ReadError> {
         if self.file.is_none() {

@@ -66,12 +66,14 @@ impl Receiver<'_> {
         }
         // What is known not to fit is refused at once. What would fit takes its room as it comes,
         // so that a client that only promises much keeps nobody else out.
-        let declared_room = self.usage.reserve(declared.unwrap_or(0))?;
-        let mut reservation = self.usage.reserve(0)?;
-        drop(declared_room);
+        if let Some(len) = declared {
+            self.usage.no_room_yet().look_for_room(len).await?;
+        }
+        let mut reservation = self.usage.no_room_yet();
+        reservation.make_room(0).await?;
         body = match body.try_into_bytes() {
             Ok(bytes) if bytes.len() <= self.inline_max => {
-                return inline(bytes, expected, reservation);
+                return inline(bytes, expected, reservation).await;
             }
             Ok(bytes) => {
                 Body::from_stream(futures_util::stream::once(async move { Ok(bytes) }), declared)
@@ -88,7 +90,7 @@ impl Receiver<'_> {
             if size > self.size_max {
                 return Err(self.too_large());
             }
-            reservation.grow_to(size)?;
+            reservation.make_room(size).await?;
             while !chunk.is_empty() {
                 let room = BATCH.saturating_sub(buffer.len());
                 let part = chunk.split_to(room.min(chunk.len()));
@@ -105,7 +107,7 @@ impl Receiver<'_> {
             ));
         }
         if file.is_none() && buffer.len() <= self.inline_max {
-            return inline(buffer.into(), expected, reservation);
+            return inline(buffer.into(), expected, reservation).await;
         }
         if file.is_none() || !buffer.is_empty() {
             (file, _) = self.write(file, buffer, expected).await?;
@@ -152,12 +154,12 @@ impl Receiver<'_> {
     }
 }
 
-fn inline(
+async fn inline(
     bytes: Bytes,
     expected: &[ExpectedDigest],
     mut reservation: Reservation,
 ) -> Result<Received, Error> {
-    reservation.grow_to(bytes.len() as u64)?;
+    reservation.make_room(bytes.len() as u64).await?;
     let mut digests = Digests::new(expected);
     digests.update(&bytes);
     let digest = digests.finish(expected)?;

@@ -14,7 +14,7 @@ use objstore_client::wire::private::headers;
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::bodies::{FileReader, Layout, UNIT};
+use crate::bodies::{FileReader, Layout, UNIT, crc32c, unit_checksum};
 use crate::cache::Hot;
 use crate::fills::{FillError, FillReader, Readers, frame};
 use crate::journal::{Presence, Stamp, encode_record};
@@ -74,6 +74,7 @@ impl Inner {
             return Err(not_here());
         }
         let stamp = hot.entry.record.stamp;
+        self.heat.touch(asked.id);
         let mut source = self.units(&hot, layout, units.clone(), asked.fetch)?;
         // The head says for certain that the first of them comes.
         let first = source.next().await?.ok_or_else(not_here)?;
@@ -173,6 +174,14 @@ impl Asked {
 }
 
 impl Units {
+    /// The checksum of a unit that was just read, if it is known already.
+    fn checksum(&self, unit: u64) -> Option<u32> {
+        match self {
+            Self::File(reader) => reader.checksum(unit),
+            Self::Inline(_) | Self::Fill(_) => None,
+        }
+    }
+
     /// The next unit; none where no more are here.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
@@ -227,7 +236,11 @@ impl Frames {
     }
 
     fn push(&mut self, unit: Bytes) {
-        self.ready.push_back(frame(&unit, self.id, self.stamp, self.unit));
+        // It was checked against the one that lies beside it on the disk, if it came from there.
+        let stored = self.source.as_ref().and_then(|source| source.checksum(self.unit));
+        let check =
+            stored.unwrap_or_else(|| unit_checksum(crc32c(&unit), self.id, self.stamp, self.unit));
+        self.ready.push_back(frame(check));
         self.ready.push_back(unit);
         self.unit += 1;
     }

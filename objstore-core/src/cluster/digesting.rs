@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::env;
-use crate::journal::{Space, StoreError, decode_entry, encode_record};
+use crate::journal::{Space, StoreError, entry_id, record_of};
 use crate::node::Inner;
 
 /// Records that are read at a time.
@@ -44,9 +44,8 @@ async fn build(node: &Weak<Inner>, generation: u64) -> bool {
             let pairs = store.scan(Space::Records, from.as_deref(), PAGE)?;
             let last = pairs.last().filter(|_| pairs.len() == PAGE).map(|(key, _)| key.to_vec());
             let mut records = Vec::with_capacity(pairs.len());
-            for (_, value) in &pairs {
-                let record = decode_entry(value)?.record;
-                records.push((record.id, encode_record(&record)));
+            for (key, value) in &pairs {
+                records.push((entry_id(key)?, record_of(value)?));
             }
             Ok::<_, StoreError>((digest.found(generation, &records), last))
         });

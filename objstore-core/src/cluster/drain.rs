@@ -7,7 +7,6 @@ use objstore_client::types::ObjectId;
 use objstore_client::{Error, ErrorKind};
 
 use super::owner;
-use super::replicate::is_held;
 use crate::env;
 use crate::journal::{Entry, Space, StoreError, decode_entry, encode_record};
 use crate::node::{Inner, Node};
@@ -60,7 +59,8 @@ impl Node {
             let Some(last) = page.last() else { return Ok(drained) };
             after = Some(last.record.id);
             let only_here = |entry: &Entry| {
-                is_held(entry) && entry.live().is_some_and(|live| live.remote_etag.is_none())
+                entry.presence.is_held()
+                    && entry.live().is_some_and(|live| live.remote_etag.is_none())
             };
             let entries = page.into_iter().filter(only_here);
             let mut handed = futures_util::stream::iter(entries)

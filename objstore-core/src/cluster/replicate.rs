@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::bodies::put;
 use super::peers::{Peer, post};
 use crate::fills::{FillError, NotSettled};
-use crate::journal::{Change, Entry, HeldBody, Presence, Stamp, decode_record, encode_record};
+use crate::journal::{Change, HeldBody, Stamp, decode_record, encode_record};
 use crate::node::Inner;
 
 use crate::ops::{body_lost, remote_error};
@@ -66,13 +66,16 @@ impl Inner {
         };
         let _ = timeout(COPIES_WITHIN, all).await;
         let live = u32::try_from(live.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if least.is_some_and(|least| synced < least) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
+        if let Some(least) = least.filter(|least| synced < *least) {
+            let why = if least > live {
+                format!("{least} nodes were to have a copy, and only {live} are there")
+            } else {
                 format!(
-                    "the object is stored, but only {synced} of {live} nodes have a copy so far; the others get it in the background"
-                ),
-            ));
+                    "only {synced} of {live} nodes have a copy so far; the others get it in the background"
+                )
+            };
+            let why = format!("the object is stored, but {why}");
+            return Err(Error::new(ErrorKind::Unavailable, why));
         }
         Arc::make_mut(&mut meta).replicas = Some(Replicas { synced, live });
         Ok(meta)
@@ -150,12 +153,13 @@ impl Inner {
         let current = self.lookup(id, false).await?;
         let current = current.filter(|hot| hot.entry.record.stamp == stamp);
         let Some(hot) = current else { return Ok(false) };
-        if is_held(&hot.entry) {
+        if hot.entry.presence.is_held() {
             return Ok(true);
         }
         let Some(origin) = hot.entry.origin() else { return Ok(false) };
         let size = origin.size;
-        let _room = self.usage.reserve(size)?;
+        let mut room = self.usage.no_room_yet();
+        room.make_room(size).await?;
         let fill = self.fills.open(origin);
         // A removal that came before the fill was opened would be undone by it.
         let now = self.lookup(id, false).await?;
@@ -173,11 +177,6 @@ impl Inner {
         };
         self.commit(Change::Hold { id, stamp, body }).await?.made().map(|_| true)
     }
-}
-
-/// Whether the whole body is here, and stays.
-pub(super) fn is_held(entry: &Entry) -> bool {
-    matches!(entry.presence, Presence::Inline | Presence::File { .. })
 }
 
 fn not_brought(error: FillError) -> Error {

@@ -19,7 +19,8 @@ use super::peers::{Peer, post};
 use crate::env;
 use crate::http::Caller;
 use crate::journal::{
-    Change, DEPTH, FANOUT, Horizon, NodeId, Record, Stamp, StoreError, encode_record, load_entry,
+    Change, DEPTH, FANOUT, Horizon, NodeId, Record, Space, Stamp, StoreError, encode_record,
+    entry_key, load_entry, record_of,
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
@@ -29,7 +30,9 @@ const EVERY: Duration = Duration::from_secs(30);
 const PEERS: u32 = 10;
 /// What was missed is made good after this, so that more of it comes together.
 const SOON: Duration = Duration::from_millis(50);
-/// A peer that could not be compared with is tried again after this.
+/// A peer that could not be compared with is tried again after this, and after twice as long each
+/// time that it fails again: two that have just met often ask each other at once, or too early.
+const AGAIN_FIRST: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Peers compared with at a time, once one has told this node all it knows.
 const PARALLEL: usize = 4;
@@ -62,24 +65,28 @@ pub(super) async fn run(node: &Weak<Inner>) {
     let Some(news) = node.upgrade().map(|inner| std::sync::Arc::clone(&inner.cluster.news)) else {
         return;
     };
-    let mut again = false;
+    let mut failures = 0;
     loop {
-        let Some(wait) = node.upgrade().map(|inner| inner.until_next(again)) else { return };
+        let Some(wait) = node.upgrade().map(|inner| inner.until_next(failures)) else { return };
         let everybody = tokio::select! {
             () = news.more_missed.notified() => {
                 tokio::time::sleep(SOON).await;
                 false
             }
-            () = tokio::time::sleep(wait) => !again,
+            () = tokio::time::sleep(wait) => failures == 0,
         };
         let Some(inner) = node.upgrade() else { return };
         inner.unpark().await;
-        again = inner.compare_with_peers(everybody).await;
+        let again = inner.compare_with_peers(everybody).await;
+        failures = if again { failures + 1 } else { 0 };
         if let Err(error) = inner.collect_known().await {
             tracing::debug!(%error, "old deletes could not be forgotten yet");
         }
     }
 }
+
+/// Records that are looked for before they are exchanged, but for what one more answer adds.
+const GATHERED: usize = 4 * FRAME_RECORDS;
 
 /// What differs in some leaves.
 #[derive(Debug, Default)]
@@ -90,6 +97,12 @@ struct Differences {
     theirs: BTreeMap<ObjectId, u128>,
     /// What this node has, and the peer does not.
     ours: Vec<ObjectId>,
+}
+
+impl Differences {
+    fn len(&self) -> usize {
+        self.pull.len() + self.ours.len()
+    }
 }
 
 /// What this node may offer to a peer that has forgotten deletes of which this node has not heard.
@@ -112,9 +125,13 @@ impl Offer {
 }
 
 impl Inner {
-    fn until_next(&self, again: bool) -> Duration {
+    /// How long to wait after comparing has failed so often in a row.
+    fn until_next(&self, failures: u32) -> Duration {
         let peers = u32::try_from(self.cluster.peers.live().len()).unwrap_or(u32::MAX);
-        let every = if again { AGAIN } else { EVERY * peers.div_ceil(PEERS).max(1) };
+        let every = match failures {
+            0 => EVERY * peers.div_ceil(PEERS).max(1),
+            _ => AGAIN.min(AGAIN_FIRST * (1 << (failures - 1).min(8))),
+        };
         // Up to a quarter more or less, so that nodes do not fall into step.
         #[allow(clippy::cast_possible_truncation)] // any 16 random bits do
         let random = self.env.entropy.random() as u16;
@@ -236,22 +253,47 @@ impl Inner {
             nodes = below;
         }
         let mut left = nodes.as_slice();
-        while !left.is_empty() {
-            let (some, _) = left.split_at(left.len().min(compare::LEAVES));
-            let asked: Vec<_> = some.iter().filter_map(|leaf| u32::try_from(*leaf).ok()).collect();
-            let answer = self.take_step(peer, compare::step(Kind::Leaves, &asked)).await?;
-            let lists: Vec<Listed> = compare::decode(&answer)?;
-            if lists.is_empty() || lists.len() > some.len() {
-                return Err(nonsense());
-            }
-            let mut found = Differences::default();
-            for (leaf, list) in some.iter().zip(&lists) {
-                self.differences(*leaf, list, &mut found)?;
-            }
-            self.exchange_records(peer, found, offer).await?;
-            left = left.get(lists.len()..).unwrap_or_default();
+        let (mut found, mut looked_at) = self.gather(peer, left).await?;
+        while found.len() > 0 {
+            left = left.get(looked_at..).unwrap_or_default();
+            // What comes next is looked for while this is made good.
+            let (exchanged, next) =
+                tokio::join!(self.exchange_records(peer, found, offer), self.gather(peer, left));
+            exchanged?;
+            (found, looked_at) = next?;
         }
         Ok(())
+    }
+
+    /// What differs in the first of these leaves, until it is worth an exchange, and how many were
+    /// looked at: all of them where nothing differs.
+    async fn gather(&self, peer: &Peer, leaves: &[usize]) -> Result<(Differences, usize), Error> {
+        let mut found = Differences::default();
+        let mut looked_at = 0;
+        while let Some(left) = leaves.get(looked_at..).filter(|left| !left.is_empty())
+            && found.len() < GATHERED
+        {
+            let lists = self.ask_leaves(peer, left).await?;
+            for (leaf, list) in left.iter().zip(&lists) {
+                self.differences(*leaf, list, &mut found)?;
+            }
+            looked_at += lists.len();
+        }
+        // In the order that journals have them in: what is near each other is found faster.
+        found.pull.sort_unstable();
+        Ok((found, looked_at))
+    }
+
+    /// What the peer has in the first of these leaves, as many as fit an answer.
+    async fn ask_leaves(&self, peer: &Peer, leaves: &[usize]) -> Result<Vec<Listed>, Error> {
+        let some = leaves.iter().take(compare::LEAVES);
+        let asked: Vec<_> = some.filter_map(|leaf| u32::try_from(*leaf).ok()).collect();
+        let answer = self.take_step(peer, compare::step(Kind::Leaves, &asked)).await?;
+        let lists: Vec<Listed> = compare::decode(&answer)?;
+        if lists.is_empty() || lists.len() > asked.len() {
+            return Err(nonsense());
+        }
+        Ok(lists)
     }
 
     fn differences(
@@ -289,33 +331,72 @@ impl Inner {
         found: Differences,
         offer: Option<&Offer>,
     ) -> Result<(), Error> {
-        let mut wanted = found.pull.as_slice();
-        while !wanted.is_empty() {
+        self.pull(peer, &found.pull).await?;
+        let both: Vec<_> = found.theirs.keys().copied().collect();
+        for some in both.chunks(FRAME_RECORDS) {
+            self.give_newer(peer, some, &found.theirs, offer).await?;
+        }
+        for some in found.ours.chunks(FRAME_RECORDS) {
+            match offer {
+                Some(offer) => self.give_or_drop(peer, some, offer).await?,
+                None => self.give(peer, self.load_records(some).await?).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on what the peer has of these.
+    async fn pull(&self, peer: &Peer, mut wanted: &[ObjectId]) -> Result<(), Error> {
+        let mut came = Vec::new();
+        while !wanted.is_empty() || !came.is_empty() {
             let some = wanted.get(..wanted.len().min(FRAME_RECORDS)).unwrap_or(wanted);
-            let (looked_at, records) = self.ask_records(peer, some).await?;
-            self.merge(records).await?;
+            // The next are on their way while these are made durable.
+            let (merged, asked) =
+                tokio::join!(self.merge(std::mem::take(&mut came)), self.ask_records(peer, some));
+            merged?;
+            let looked_at;
+            (looked_at, came) = asked?;
             wanted = wanted.get(looked_at..).unwrap_or_default();
         }
-        let mut both = self.load_records(found.theirs.keys().copied().collect()).await?;
+        Ok(())
+    }
+
+    /// Gives the peer what this node knows more about than the digests of the peer say.
+    async fn give_newer(
+        &self,
+        peer: &Peer,
+        both: &[ObjectId],
+        theirs: &BTreeMap<ObjectId, u128>,
+        offer: Option<&Offer>,
+    ) -> Result<(), Error> {
+        let mut records = self.load_records(both).await?;
         if let Some(offer) = offer {
             // The peer would forget these at once, and hear of the objects from the next one.
             let is_old = |r: &&Record| r.live.is_none() && r.stamp.time < offer.horizon;
-            let old: Vec<_> = both.iter().filter(is_old).map(|record| record.id).collect();
+            let old: Vec<_> = records.iter().filter(is_old).map(|record| record.id).collect();
             if !old.is_empty() {
                 self.commit(Change::Renew(old)).await?;
-                both = self.load_records(found.theirs.keys().copied().collect()).await?;
+                records = self.load_records(both).await?;
             }
         }
-        let newer = |record: &Record| {
-            found.theirs.get(&record.id) != Some(&self.digest.of(&encode_record(record)))
-        };
-        self.give(peer, both.into_iter().filter(newer)).await?;
-        let ours = self.load_records(found.ours).await?;
-        let Some(offer) = offer else { return self.give(peer, ours.into_iter()).await };
-        // What the peer does not have, and had once, was deleted there.
-        let (offered, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|r| offer.holds(r));
-        let is_wanted = |r: &Record| r.live.is_some() || r.stamp.time >= offer.horizon;
-        self.give(peer, offered.into_iter().filter(is_wanted)).await?;
+        records.retain(|record| {
+            theirs.get(&record.id) != Some(&self.digest.of(&encode_record(record)))
+        });
+        self.give(peer, records).await
+    }
+
+    /// Gives the peer what it does not have, but for what it had once: that was deleted there.
+    async fn give_or_drop(
+        &self,
+        peer: &Peer,
+        ours: &[ObjectId],
+        offer: &Offer,
+    ) -> Result<(), Error> {
+        let records = self.load_records(ours).await?;
+        let (mut offered, kept): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| offer.holds(record));
+        offered.retain(|record| record.live.is_some() || record.stamp.time >= offer.horizon);
+        self.give(peer, offered).await?;
         let dropped: Vec<_> = kept.iter().map(|record| (record.id, record.stamp)).collect();
         if !dropped.is_empty() {
             tracing::info!(peer = %peer.id, records = dropped.len(), "the cluster deleted these while this node was away");
@@ -324,7 +405,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn give(&self, peer: &Peer, records: impl Iterator<Item = Record>) -> Result<(), Error> {
+    async fn give(&self, peer: &Peer, records: Vec<Record>) -> Result<(), Error> {
         let mut frame = Frame::new();
         for record in records {
             frame.push(&encode_record(&record));
@@ -345,6 +426,9 @@ impl Inner {
         peer: &Peer,
         ids: &[ObjectId],
     ) -> Result<(usize, Vec<Record>), Error> {
+        if ids.is_empty() {
+            return Ok((0, Vec::new()));
+        }
         let mut answer = self.take_step(peer, compare::step(Kind::Records, &ids.to_vec())).await?;
         let looked_at = answer.try_get_u32_le().map_err(|_| nonsense())?;
         let looked_at = usize::try_from(looked_at).unwrap_or(usize::MAX);
@@ -474,10 +558,8 @@ impl Inner {
                     break;
                 }
                 looked_at += 1;
-                if !id.is_derived()
-                    && let Some(entry) = load_entry(store.as_ref(), id)?
-                {
-                    frame.push(&encode_record(&entry.record));
+                if let Some(entry) = store.get(Space::Records, &entry_key(id))? {
+                    frame.push(&record_of(&entry)?);
                 }
             }
             let mut answer = BytesMut::new();
@@ -488,8 +570,8 @@ impl Inner {
         loaded.await?.map_err(journal_error)
     }
 
-    async fn load_records(&self, ids: Vec<ObjectId>) -> Result<Vec<Record>, Error> {
-        let store = std::sync::Arc::clone(&self.store);
+    async fn load_records(&self, ids: &[ObjectId]) -> Result<Vec<Record>, Error> {
+        let (store, ids) = (std::sync::Arc::clone(&self.store), ids.to_vec());
         let load = move || {
             let mut records = Vec::with_capacity(ids.len());
             for id in ids {

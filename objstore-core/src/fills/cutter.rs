@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::FillError;
 use super::fetch::Fetch;
-use super::fill::Fill;
+use super::fill::{Fill, Place};
 use crate::bodies::{UNIT, crc32c, unit_checksum};
 use crate::cache::Buffer;
 use crate::env;
@@ -40,7 +40,6 @@ struct Batch {
 struct Writing {
     first: u64,
     checks: Vec<u32>,
-    bytes: u64,
     /// Room for it until it is counted.
     _room: Reservation,
     done: oneshot::Receiver<io::Result<bool>>,
@@ -142,12 +141,15 @@ impl<'a> Cutter<'a> {
         self.written().await;
         let Batch { units, checks } = std::mem::take(&mut self.batch);
         let bytes = units.iter().map(|unit| unit.len() as u64).sum();
-        let Some(room) = self.fill.room(bytes) else { return };
+        let room = match self.fill.place(bytes) {
+            Place::File(room) => room,
+            Place::Memory(part) => return self.fetch.keeps(part),
+        };
         let first = self.unit - units.len() as u64;
         let (file, sealed) = (Arc::clone(self.fill.file()), checks.clone());
         let work = move || file.write(first, &units, &sealed);
         let done = env::start(self.fill.parts().blocking.as_ref(), work);
-        self.writing = Some(Writing { first, checks, bytes, _room: room, done });
+        self.writing = Some(Writing { first, checks, _room: room, done });
     }
 
     /// Waits for the batch on its way, and shows it to readers as stored.
@@ -155,7 +157,7 @@ impl<'a> Cutter<'a> {
         let Some(mut writing) = self.writing.take() else { return };
         match (&mut writing.done).await {
             Ok(Ok(true)) => {
-                self.fill.stored(writing.first, &writing.checks, writing.bytes);
+                self.fill.stored(writing.first, &writing.checks);
                 self.fetch.stored(writing.first, writing.checks.len());
             }
             // The file was removed, or the runtime is going away.

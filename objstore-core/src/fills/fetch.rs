@@ -36,6 +36,8 @@ struct Arrivals {
     held: Vec<Option<Bytes>>,
     /// The unit that arrives next.
     next: u64,
+    /// The part of what is not stored in what may stay in memory.
+    unstored: Option<OwnedSemaphorePermit>,
     ended: Option<Result<(), FillError>>,
 }
 
@@ -91,7 +93,8 @@ pub(super) fn kib(bytes: u64) -> u32 {
 impl Fetch {
     pub(super) fn new(units: Range<u64>, remote_only: bool) -> Self {
         let len = usize::try_from(units.end - units.start).unwrap_or(0);
-        let arrivals = Arrivals { held: vec![None; len], next: units.start, ended: None };
+        let arrivals =
+            Arrivals { held: vec![None; len], next: units.start, unstored: None, ended: None };
         let via = if remote_only { Via::Remote } else { Via::Peer };
         Self {
             units,
@@ -171,6 +174,15 @@ impl Fetch {
         arrivals.next = unit + 1;
         drop(arrivals);
         self.news.notify_waiters();
+    }
+
+    /// Units stay in memory until nobody reads them any more, and have a part in what may.
+    pub(super) fn keeps(&self, part: Option<OwnedSemaphorePermit>) {
+        let Some(part) = part else { return };
+        match &mut self.arrivals().unstored {
+            Some(unstored) => unstored.merge(part),
+            none => *none = Some(part),
+        }
     }
 
     /// These units are in the file now.

@@ -31,6 +31,8 @@ pub(crate) struct Fill {
     unverified: AtomicBool,
     /// The last units could not be stored for want of room.
     no_room: AtomicBool,
+    /// What comes from other nodes is stored.
+    copies: AtomicBool,
     /// All others were asked whether they have it.
     looked_around: AtomicBool,
 }
@@ -49,6 +51,14 @@ struct State {
     presence: Presence,
     /// Those under way, by their first unit; they never overlap.
     fetches: BTreeMap<u64, Arc<Fetch>>,
+}
+
+/// Where units stay that came.
+pub(super) enum Place {
+    /// In the file; this is the room for them until they are counted.
+    File(Reservation),
+    /// In memory until they have been read; with their part in what may be, if there is one.
+    Memory(Option<OwnedSemaphorePermit>),
 }
 
 /// Where a unit is.
@@ -80,9 +90,10 @@ pub(super) enum Ahead {
     Enough,
 }
 
-/// What is asked for at once, and kept in memory, when nothing can be stored.
-const UNSTORED_UNITS: u64 = 16;
-const UNSTORED_AHEAD: usize = 2;
+/// What is asked for at once, and kept in memory, when nothing can be stored: units and requests,
+/// and the same when many others are slow to read what is kept for them.
+const UNSTORED: (u64, usize) = (16, 2);
+const UNSTORED_SCARCE: (u64, usize) = (1, 1);
 
 impl Fill {
     pub(super) fn new(fills: Arc<Fills>, origin: Origin) -> Self {
@@ -90,6 +101,7 @@ impl Fill {
         let state = State { keep: origin.keep, ..State::default() };
         Self {
             layout: Layout::new(origin.size),
+            copies: AtomicBool::new(origin.keep),
             file,
             fills,
             origin,
@@ -133,6 +145,7 @@ impl Fill {
         let mut state = self.state();
         state.ended.clone().map_or(Ok(()), Err)?;
         state.keep = true;
+        self.make_copy();
         Ok(())
     }
 
@@ -200,20 +213,47 @@ impl Fill {
         self.state().ended.clone().map_or(Ok(()), Err)
     }
 
+    /// From now on what comes from other nodes is stored as well.
+    pub(crate) fn make_copy(&self) {
+        self.copies.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is brought is stored. Of a body that only other nodes have, what is read once
+    /// passes through: the copy would cost more than the reading.
+    pub(super) fn is_stored_here(&self) -> bool {
+        self.origin.etag.is_some() || self.copies.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is brought stays in memory until it has been read.
+    fn is_held_in_memory(&self) -> bool {
+        self.no_room.load(Ordering::Relaxed) || !self.is_stored_here()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Units asked for at most in one request, and requests kept going ahead of a reader.
+    fn most(&self) -> (u64, usize) {
+        let settings = self.settings();
+        let (units, ahead) = (settings.block_bytes / UNIT as u64, settings.parallel);
+        if !self.is_held_in_memory() {
+            return (units, ahead);
+        }
+        let wanted = UNSTORED.0 * UNIT as u64 / 1024;
+        let is_scarce = (self.fills.unstored.available_permits() as u64) < wanted;
+        let most = if is_scarce { UNSTORED_SCARCE } else { UNSTORED };
+        (units.min(most.0), ahead.min(most.1))
+    }
+
     /// Units asked for at most in one request.
     pub(super) fn block_units(&self) -> u64 {
-        let block = self.settings().block_bytes / UNIT as u64;
-        if self.no_room.load(Ordering::Relaxed) { block.min(UNSTORED_UNITS) } else { block }
+        self.most().0
     }
 
     /// Requests kept going ahead of a reader.
     pub(super) fn parallel(&self) -> usize {
-        let parallel = self.settings().parallel;
-        if self.no_room.load(Ordering::Relaxed) { parallel.min(UNSTORED_AHEAD) } else { parallel }
+        self.most().1
     }
 
     /// Where a unit is that is not in memory; it is asked for if it is nowhere, with those behind
@@ -292,7 +332,8 @@ impl Fill {
     /// How far ahead of a reader is fetched: far enough to keep all requests going while the first
     /// of them is being read.
     pub(super) fn window_units(&self) -> u64 {
-        2 * self.parallel() as u64 * self.block_units()
+        let (units, ahead) = self.most();
+        2 * ahead as u64 * units
     }
 
     /// The longest run from `unit` on of what is neither here nor on its way, within a block.
@@ -397,28 +438,44 @@ impl Fill {
 
     /// A unit came.
     pub(super) fn arrived(&self, unit: u64, bytes: &Bytes, via: Via) -> Result<(), FillError> {
-        self.unverified.store(true, Ordering::Release);
+        // What the remote does not have is only where its digest was checked when it was written,
+        // and its units are those that were sealed then.
+        if via == Via::Remote || self.origin.etag.is_some() {
+            self.unverified.store(true, Ordering::Release);
+        }
         let counts = self.counts();
         let counter = if via == Via::Remote { &counts.bytes } else { &counts.peer_bytes };
         count(counter, bytes.len() as u64);
         self.keep(unit, bytes)
     }
 
-    /// Room on the disk, if there is some.
-    pub(super) fn room(&self, bytes: u64) -> Option<Reservation> {
+    /// Where units of so many bytes stay. What passes through is stored after all when too much
+    /// is in memory for others that are slow to read it.
+    pub(super) fn place(&self, bytes: u64) -> Place {
         if self.file.is_removed() {
-            return None;
+            return Place::Memory(self.part_in_memory(bytes));
+        }
+        if !self.is_stored_here() {
+            match self.part_in_memory(bytes) {
+                None => self.make_copy(),
+                part => return Place::Memory(part),
+            }
         }
         match self.parts().usage.reserve(bytes) {
             Ok(room) => {
                 self.no_room.store(false, Ordering::Relaxed);
-                Some(room)
+                Place::File(room)
             }
             Err(error) => {
+                self.parts().usage.ask(bytes);
                 self.without_room(&error);
-                None
+                Place::Memory(self.part_in_memory(bytes))
             }
         }
+    }
+
+    fn part_in_memory(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.fills.unstored).try_acquire_many_owned(kib(bytes)).ok()
     }
 
     fn without_room(&self, error: &dyn std::error::Error) {
@@ -427,9 +484,14 @@ impl Fill {
         }
     }
 
-    pub(super) fn stored(&self, first: u64, checks: &[u32], bytes: u64) {
+    pub(super) fn stored(&self, first: u64, checks: &[u32]) {
+        let mut bytes = 0;
         let mut state = self.state();
         for (unit, check) in (first..).zip(checks) {
+            // Written twice, it is there once.
+            if !matches!(state.presence.of(unit), Known::Here(_)) {
+                bytes += self.layout.unit_len(unit) as u64;
+            }
             state.presence.set(unit, Some(*check));
         }
         drop(state);

@@ -107,6 +107,8 @@ pub(crate) struct Fills {
     /// KiB that may yet be asked for. Only who is waited for queues here; what is fetched ahead
     /// takes what is free, so it never stands in front of a reader.
     budget: Arc<Semaphore>,
+    /// KiB that may stay in memory until they have been read, since they are not stored.
+    unstored: Arc<Semaphore>,
     counts: FillCounts,
     running: Mutex<BTreeMap<(ObjectId, Stamp), Weak<Fill>>>,
     /// The other nodes, once there can be some.
@@ -150,11 +152,12 @@ pub(crate) struct FillStats {
 impl Fills {
     pub(crate) fn new(parts: Parts, settings: &FillSettings) -> Self {
         let settings = settings.clamped();
-        let budget = Arc::new(Semaphore::new(fetch::kib(settings.budget_bytes) as usize));
+        let kib = fetch::kib(settings.budget_bytes) as usize;
         Self {
             parts,
             settings,
-            budget,
+            budget: Arc::new(Semaphore::new(kib)),
+            unstored: Arc::new(Semaphore::new(kib)),
             counts: FillCounts::default(),
             running: Mutex::default(),
             others: OnceLock::new(),

@@ -44,6 +44,7 @@ impl Fill {
     ///
     /// When the future is dropped, what was brought stays as a cache.
     pub(crate) async fn settle(self: &Arc<Self>) -> Result<u64, NotSettled> {
+        self.make_copy();
         let mut hasher = blake3::Hasher::new();
         let mut reader = self.reader(0..self.layout().size);
         while let Some(bytes) = reader.next().await? {
@@ -81,11 +82,11 @@ impl Fill {
         let room = self.parts().usage.reserve(bytes.len() as u64).map_err(NotSettled::Disk)?;
         let (id, stamp) = (self.origin().record.id, self.origin().record.stamp);
         let check = unit_checksum(crc32c(&bytes), id, stamp, unit);
-        let (file, len) = (Arc::clone(self.file()), bytes.len() as u64);
+        let file = Arc::clone(self.file());
         let write = move || file.write(unit, &[bytes], &[check]);
         let written = env::run(self.parts().blocking.as_ref(), write).await;
         match written.map_err(NotSettled::Disk)? {
-            Ok(true) => self.stored(unit, &[check], len),
+            Ok(true) => self.stored(unit, &[check]),
             Ok(false) => return Err(NotSettled::Disk(gone())),
             Err(error) => return Err(NotSettled::Disk(self.parts().usage.disk_error(error))),
         }

@@ -169,8 +169,9 @@ fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
     };
     let protocol = field(headers::PROTOCOL).and_then(|text| text.parse::<u32>().ok());
     if protocol.is_none_or(|protocol| protocol.abs_diff(PROTOCOL) > 1) {
+        let theirs = protocol.map_or_else(|| "none".to_owned(), |protocol| protocol.to_string());
         return refuse(format!(
-            "the one who is asked speaks version {PROTOCOL} of the private protocol"
+            "the one who is asked speaks version {PROTOCOL} of the private protocol, the asker {theirs}; only neighbouring versions understand each other, upgrade the older node"
         ));
     }
     let tag = &inner.settings.cluster.tag;

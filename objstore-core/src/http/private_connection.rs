@@ -19,8 +19,11 @@ use super::{answer, guard};
 use crate::journal::NodeId;
 use crate::settings::HttpSettings;
 
-/// As with the public API; a peer is no less a stranger until it has proved who it is.
+/// Answers carry bodies, as with the public API.
 const BUFFER: usize = 512 * 1024;
+/// Requests are small, and whoever can connect may send one: what one connection holds in memory
+/// is twice this, whatever it sends.
+const READ_MAX: usize = 16 * 1024;
 const FIELDS_MAX: usize = 100;
 
 /// Who is at the other end of a connection of the private API, as far as the connection tells.
@@ -51,7 +54,7 @@ impl PrivateConnection {
     {
         let Some(settings) = self.service.http_settings() else { return };
         let settings = Arc::new(settings);
-        let (tap, framing) = Tap::new(io, &settings);
+        let (tap, framing) = Tap::new(io, &settings, READ_MAX);
         let idle = std::time::Duration::from_millis(settings.idle_timeout_ms);
         let service = OnConnection { service: self.service, from: self.from, framing, settings };
         let mut connection = http1::Builder::new()

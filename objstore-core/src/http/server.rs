@@ -157,7 +157,7 @@ async fn serve(
 ) {
     // Without it small answers wait for the client's delayed acknowledgement, 40 ms.
     let _ = stream.set_nodelay(true);
-    let (tap, framing) = Tap::new(stream, settings);
+    let (tap, framing) = Tap::new(stream, settings, BUFFER);
     let service = OnConnection { service: service.on_connection(framing.clone()), framing };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -50,6 +50,8 @@ fn gauge(node: &Node) {
     set("objstore_bodies_bytes", stats.bodies.bytes);
     set("objstore_bodies_physical_bytes", stats.bodies.bytes_physical);
     set("objstore_bodies_max_bytes", stats.bodies.bytes_max);
+    set("objstore_bodies_evicted", stats.bodies.evicted);
+    set("objstore_bodies_evicted_bytes", stats.bodies.evicted_bytes);
     set("objstore_bodies_corrupt_reads", stats.bodies.corrupt_reads);
     set("objstore_cache_bytes", stats.cache.bytes);
     set("objstore_cache_max_bytes", stats.cache.bytes_max);

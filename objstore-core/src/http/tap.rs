@@ -14,8 +14,8 @@ use crate::settings::HttpSettings;
 /// How much longer nothing may seem to move towards a client than from it.
 const WRITE_PATIENCE: u64 = 10;
 
-/// A connection that follows how its requests are framed, and that bounds how long a head may take
-/// and how slowly an answer may be read.
+/// A connection that follows how its requests are framed, and that bounds how long a head may take,
+/// how slowly an answer may be read, and how much is read at a time.
 #[derive(Debug)]
 pub(super) struct Tap<T> {
     io: T,
@@ -23,10 +23,12 @@ pub(super) struct Tap<T> {
     head_timeout: Duration,
     head_timer: Option<Pin<Box<Sleep>>>,
     write_pace: Pace,
+    /// hyper's buffer grows with what one read brings.
+    read_max: usize,
 }
 
 impl<T> Tap<T> {
-    pub(super) fn new(io: T, settings: &HttpSettings) -> (Self, Framing) {
+    pub(super) fn new(io: T, settings: &HttpSettings, read_max: usize) -> (Self, Framing) {
         let framing = Framing::new();
         let tap = Self {
             io,
@@ -39,6 +41,7 @@ impl<T> Tap<T> {
                 settings.body_timeout_ms.saturating_mul(WRITE_PATIENCE),
                 settings.body_min_bytes,
             ),
+            read_max,
         };
         (tap, framing)
     }
@@ -84,7 +87,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tap<T> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        match Pin::new(&mut this.io).poll_read(cx, buf) {
+        let read = if buf.remaining() > this.read_max {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(this.read_max));
+            let read = Pin::new(&mut this.io).poll_read(cx, &mut part);
+            let bytes = part.filled().len();
+            buf.advance(bytes);
+            read
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buf)
+        };
+        match read {
             Poll::Ready(Ok(())) => {
                 if this.framing.hear(buf.filled().get(before..).unwrap_or_default()) {
                     this.head_timer = None;

@@ -82,6 +82,8 @@ pub(crate) enum Change {
     /// Deletes again what is deleted here already, with stamps of now: the cluster may have forgotten
     /// these deletes before all of it had heard of them.
     Renew(Vec<ObjectId>),
+    /// Lets go what is here of these versions, which are elsewhere too.
+    Evict(Vec<(ObjectId, Stamp)>),
     /// From now on this node sees to it that the remote has these versions, while they are current.
     Verify(Vec<(ObjectId, Stamp)>),
     /// Moves the horizon to the later of this one and the one there is, and forgets some of the

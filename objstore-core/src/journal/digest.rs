@@ -93,6 +93,18 @@ impl Digest {
         usize::from(u16::from_be_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default()))
     }
 
+    /// Whether it is certain that the journal has nothing of an object, to spare the writer, who
+    /// alone may rely upon it, a look. False as long as the journal has not been read through.
+    pub(crate) fn lacks(&self, id: ObjectId) -> bool {
+        if id.is_derived() {
+            return false;
+        }
+        let (leaf, id) = (self.leaf_of(id), u128::from_be_bytes(id.to_bytes()));
+        let state = self.state();
+        let items = state.ready().and_then(|()| state.leaves.get(leaf));
+        items.is_some_and(|items| items.iter().all(|item| item.id != id))
+    }
+
     /// The writer made these durable: the stored bytes of each record, or none where it is gone.
     pub(crate) fn changed(&self, changes: &[(ObjectId, Option<Bytes>)]) {
         let hashed: Vec<_> = changes
@@ -317,6 +329,22 @@ mod tests {
             prop_assert_eq!(everything(&digest), everything(&built(&anew)));
             prop_assert_eq!(digest.len(), anew.len() as u64);
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_only_by_one_that_is_ready() {
+        let (digest, record) = (Digest::new("test", true), Bytes::from_static(b"a"));
+        assert!(!digest.lacks(id(1)));
+        let generation = digest.begin().unwrap();
+        assert!(!digest.lacks(id(1)));
+        assert!(digest.found(generation, &[(id(1), record.clone())]));
+        digest.built(generation);
+        assert!(!digest.lacks(id(1)) && digest.lacks(id(2)));
+        digest.changed(&[(id(1), None), (id(2), Some(record))]);
+        assert!(digest.lacks(id(1)) && !digest.lacks(id(2)));
+        assert!(!digest.lacks(ObjectId::derived(7)));
+        digest.lost();
+        assert!(!digest.lacks(id(1)));
     }
 
     #[test]

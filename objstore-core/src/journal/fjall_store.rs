@@ -286,6 +286,11 @@ impl JournalStore for FjallJournal {
         self.current().map_or(0, |open| open.db.write_buffer_size())
     }
 
+    fn flush(&self) -> Result<(), StoreError> {
+        let _reclaiming = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current()?.flush()
+    }
+
     fn reclaim(&self) -> Result<(), StoreError> {
         let _reclaiming = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.current()?;

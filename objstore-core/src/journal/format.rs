@@ -22,6 +22,12 @@ pub(crate) fn entry_key(id: ObjectId) -> [u8; 16] {
     id.to_bytes()
 }
 
+/// The object that the key of a record is of.
+pub(crate) fn entry_id(key: &[u8]) -> Result<ObjectId, StoreError> {
+    let id = key.try_into().ok().and_then(|bytes| ObjectId::from_bytes(bytes).ok());
+    id.ok_or_else(|| StoreError::Damaged("the key of a record is no id".to_owned()))
+}
+
 /// The key of a small body: of this very version, so that an overwrite never touches bytes that a
 /// reader of the old version still wants.
 pub(crate) fn body_key(id: ObjectId, stamp: Stamp) -> Bytes {
@@ -48,6 +54,13 @@ pub(super) fn encode_entry(record: &Record, presence: Presence) -> Bytes {
     encode(&(presence, record))
 }
 
+/// The record in an entry, as [`encode_record`] writes it.
+pub(crate) fn record_of(entry: &[u8]) -> Result<Bytes, StoreError> {
+    let (_, record): (Presence, &[u8]) =
+        postcard::take_from_bytes(value(entry)?).map_err(undecodable)?;
+    Ok([&[VERSION], record].concat().into())
+}
+
 pub(crate) fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
     let (presence, record): (Presence, Record) = decode(bytes)?;
     Ok(Entry::new(record, presence))
@@ -68,8 +81,12 @@ pub(crate) fn load_entry(
         return value.map(|bytes| decode_entry(&bytes)).transpose();
     }
     let value = store.get(Space::Keys, &entry_key(id))?;
-    let decoded = value.map(|bytes| decode::<(String, Record)>(&bytes)).transpose()?;
-    Ok(decoded.map(|(key, record)| Entry::of_key(record, key.into())))
+    value.map(|bytes| decode_key_entry(&bytes)).transpose()
+}
+
+pub(crate) fn decode_key_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
+    let (key, record): (String, Record) = decode(bytes)?;
+    Ok(Entry::of_key(record, key.into()))
 }
 
 /// A record alone, as body files carry it.
@@ -121,12 +138,45 @@ pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Bytes {
 }
 
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(value(bytes)?).map_err(undecodable)
+}
+
+/// What follows the version.
+fn value(bytes: &[u8]) -> Result<&[u8], StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest)
-            .map_err(|e| StoreError::Damaged(format!("a record does not decode: {e}"))),
+        Some((&VERSION, rest)) => Ok(rest),
         Some((newer, _)) => Err(StoreError::Damaged(format!(
             "a record has format {newer}, this program reads up to {VERSION}"
         ))),
         None => Err(StoreError::Damaged("an empty record".to_owned())),
+    }
+}
+
+// By value, as `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn undecodable(error: postcard::Error) -> StoreError {
+    StoreError::Damaged(format!("a record does not decode: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_in_an_entry_is_as_it_would_be_written_alone() {
+        let id: ObjectId = "01KB0000000000000000000000".parse().unwrap();
+        let record = Record::new(id, Stamp { time: 300, node: 7, boot: 1 }, 300, None);
+        let presences = [
+            Presence::Absent,
+            Presence::Inline,
+            Presence::File { physical: 1 << 40 },
+            Presence::Cached,
+        ];
+        for presence in presences {
+            let entry = encode_entry(&record, presence);
+            assert_eq!(record_of(&entry).unwrap(), encode_record(&record));
+            assert_eq!(decode_entry(&entry).unwrap().presence, presence);
+        }
+        assert!(record_of(&[VERSION, 9, 9]).is_err() && record_of(&[VERSION + 1]).is_err());
     }
 }

@@ -51,6 +51,8 @@ impl Writer {
                     None => {}
                 }
             }
+            // What many others know comes together: it is not to drive out what is read here.
+            group.unasked.insert(id);
             self.take_on(None, record, group);
             return Ok(true);
         };
@@ -126,7 +128,7 @@ impl Writer {
         if has_tag && live.is_some_and(|l| l.remote_etag.is_none() && l.level > Level::Local) {
             group.wait(id, None);
         }
-        let is_held = matches!(known.entry.presence, Presence::Inline | Presence::File { .. });
+        let is_held = known.entry.presence.is_held();
         if record.level() == Level::Full && live.is_some_and(|l| l.level < Level::Full) && !is_held
         {
             group.todo(Chore::Want, id, stamp);
@@ -144,8 +146,7 @@ impl Writer {
         group: &mut Group,
     ) -> Result<Judged, Stop> {
         for (id, stamp) in versions {
-            let current = self.current(id, group)?;
-            if let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) {
+            if let Some(known) = self.current_version(id, stamp, group)? {
                 let record = &known.entry.record;
                 self.remove(&known, record.may_be_in_remote().then_some(stamp), group);
             }
@@ -170,9 +171,7 @@ impl Writer {
         for (id, stamp) in old {
             // Also when it is in the way of nothing any more.
             group.batch.remove(Space::Meta, tomb_key(id, stamp));
-            let current = self.current(id, group)?;
-            if let Some(known) = current
-                && known.entry.record.stamp == stamp
+            if let Some(known) = self.current_version(id, stamp, group)?
                 && known.entry.live().is_none()
             {
                 self.remove(&known, known.entry.record.in_remote.then_some(stamp), group);

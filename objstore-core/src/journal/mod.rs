@@ -3,6 +3,7 @@
 mod change;
 mod counters;
 mod digest;
+mod evicting;
 mod fjall_store;
 mod format;
 mod identity;
@@ -28,8 +29,8 @@ pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, Writer
 pub(crate) use digest::{DEPTH, Digest, FANOUT};
 pub(crate) use fjall_store::FjallJournal;
 pub(crate) use format::{
-    body_key, decode, decode_entry, decode_foreign, decode_record, encode, encode_record,
-    garbage_prefix, garbage_version, load_entry,
+    body_key, decode, decode_entry, decode_foreign, decode_key_entry, decode_record, encode,
+    encode_record, entry_id, entry_key, garbage_prefix, garbage_version, load_entry, record_of,
 };
 pub(crate) use identity::settle_node_id;
 pub(crate) use intents::{

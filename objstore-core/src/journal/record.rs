@@ -52,6 +52,13 @@ pub(crate) enum Presence {
     Cached,
 }
 
+impl Presence {
+    /// Whether the whole body is here, and stays.
+    pub(crate) fn is_held(self) -> bool {
+        matches!(self, Self::Inline | Self::File { .. })
+    }
+}
+
 /// A record with this node's presence: what one lookup yields.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -67,9 +74,8 @@ impl Entry {
     pub(crate) fn new(record: Record, presence: Presence) -> Self {
         let mut meta = record.to_meta();
         // What the remote has too may be anywhere.
-        let is_here = matches!(presence, Presence::Inline | Presence::File { .. });
-        meta.is_symlink =
-            !is_here && record.live.as_ref().is_some_and(|live| live.remote_etag.is_none());
+        meta.is_symlink = !presence.is_held()
+            && record.live.as_ref().is_some_and(|live| live.remote_etag.is_none());
         Self { record, presence, meta: Arc::new(meta), key: None }
     }
 
@@ -87,7 +93,7 @@ impl Entry {
             size: live.size,
             record: self.record.clone(),
             digest: live.digest,
-            keep: matches!(self.presence, Presence::Inline | Presence::File { .. }),
+            keep: self.presence.is_held(),
         })
     }
 

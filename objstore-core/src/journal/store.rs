@@ -78,7 +78,15 @@ pub trait JournalStore: Send + Sync + Debug {
     /// Bytes that the log may yet grow by before it starts anew.
     fn log_headroom(&self) -> u64;
 
-    /// Gives space of removed values back to the disk.
+    /// Writes what is in the log to its place, so that the log can begin anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Gives space of removed values back to the disk. May take as much space as is live for a while.
     ///
     /// # Errors
     /// [`StoreError`].

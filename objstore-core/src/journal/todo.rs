@@ -105,6 +105,11 @@ impl Todo {
         of_kind.take(limit).map(|((_, id), stamp)| (*id, *stamp)).collect()
     }
 
+    /// Whether something of the kind is to be done about an object.
+    pub(super) fn has(&self, chore: Chore, id: ObjectId) -> bool {
+        self.list().contains_key(&(chore, id))
+    }
+
     /// Whether it is this version about which something is to be done.
     pub(super) fn is_last(&self, chore: Chore, id: ObjectId, stamp: Stamp) -> bool {
         self.list().get(&(chore, id)) == Some(&stamp)

@@ -180,8 +180,10 @@ pub(super) struct Group {
     passed: Vec<Passed>,
     /// The newest version of each object in the batch; none when it is forgotten.
     pub(super) newest: BTreeMap<ObjectId, Option<Arc<Hot>>>,
+    /// Those among them that nobody here has asked for yet.
+    pub(super) unasked: BTreeSet<ObjectId>,
     /// Files that the batch makes garbage.
-    garbage: Vec<(ObjectId, Stamp, u64)>,
+    pub(super) garbage: Vec<(ObjectId, Stamp, u64)>,
     dead_inline: u64,
     bytes: usize,
     /// What begins to wait for the remote with the batch, or no longer does.
@@ -286,6 +288,7 @@ impl Writer {
             Change::Note(notes) => Ok(note(notes, group)),
             Change::Merge(records) => self.merge(records, group),
             Change::Drop(versions) => self.drop_versions(versions, group),
+            Change::Evict(versions) => self.evict(versions, group),
             Change::Renew(ids) => self.renew(ids, group),
             Change::Collect(horizon) => self.collect(horizon, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
@@ -483,10 +486,13 @@ impl Writer {
         body: HeldBody,
         group: &mut Group,
     ) -> Result<Judged, Stop> {
-        let current = self.current(id, group)?.filter(|hot| hot.entry.record.stamp == stamp);
+        let current = self.current_version(id, stamp, group)?;
         let Some(known) = current.filter(|hot| hot.entry.live().is_some()) else {
             return Err(Stop::Failed(came_between()));
         };
+        if matches!(body, HeldBody::File { .. }) && self.is_leaving(id, stamp, group)? {
+            return Err(Stop::Failed(came_between()));
+        }
         let record = known.entry.record.clone();
         let (presence, inline) = match (body, known.entry.presence) {
             (HeldBody::File { .. }, Presence::File { .. }) => {
@@ -543,15 +549,20 @@ impl Writer {
     }
 
     fn uncache(&mut self, id: ObjectId, stamp: Stamp, group: &mut Group) -> Result<Judged, Stop> {
-        let current = self.current(id, group)?;
-        let Some(known) = current.filter(|known| known.entry.record.stamp == stamp) else {
+        let Some(known) = self.current_version(id, stamp, group)? else {
             return Err(Stop::At(Committed::Noted));
         };
+        self.forget_key(&known.entry, group);
+        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
+    }
+
+    /// Forgets what is cached of a key.
+    pub(super) fn forget_key(&mut self, entry: &Entry, group: &mut Group) {
+        let id = entry.record.id;
         group.batch.remove(Space::Keys, entry_key(id).to_vec());
         self.counters.changes += 1;
-        self.discard(&known.entry, group);
+        self.discard(entry, group);
         group.newest.insert(id, None);
-        Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
     }
 
     /// The note that a new version waits for the remote, in place of what waited before.
@@ -573,7 +584,7 @@ impl Writer {
     }
 
     /// What waits of an object, the batch included.
-    fn waits(&self, id: ObjectId, group: &Group) -> Result<Option<QueuedUpload>, Error> {
+    pub(super) fn waits(&self, id: ObjectId, group: &Group) -> Result<Option<QueuedUpload>, Error> {
         match group.waiting.iter().rev().find(|(waiting, _)| *waiting == id) {
             Some((_, upload)) => Ok(upload.clone()),
             None => load_queued(self.store.as_ref(), id).map_err(crate::ops::journal_error),
@@ -710,10 +721,23 @@ impl Writer {
         if let Some(hot) = self.tier.peek(id) {
             return Ok(Some(hot));
         }
+        if self.digest.lacks(id) {
+            return Ok(None);
+        }
         match load_entry(self.store.as_ref(), id) {
             Ok(entry) => Ok(entry.map(|entry| Arc::new(Hot { entry, inline: None }))),
             Err(error) => Err(crate::ops::journal_error(error)),
         }
+    }
+
+    /// The same, if it is just this version.
+    pub(super) fn current_version(
+        &self,
+        id: ObjectId,
+        stamp: Stamp,
+        group: &Group,
+    ) -> Result<Option<Arc<Hot>>, Error> {
+        Ok(self.current(id, group)?.filter(|known| known.entry.record.stamp == stamp))
     }
 
     /// Makes a batch durable, shows it to readers, then answers.
@@ -741,7 +765,7 @@ impl Writer {
             // A level raised without the body at hand: the next reader brings both.
             let whole =
                 |hot: &Arc<Hot>| hot.entry.presence != Presence::Inline || hot.inline.is_some();
-            match hot.filter(whole) {
+            match hot.filter(whole).filter(|_| !group.unasked.contains(&id)) {
                 Some(hot) => self.tier.replace(id, hot),
                 None => self.tier.forget(id),
             }

@@ -87,6 +87,7 @@ impl Inner {
                 Err(Missed::Failed(error)) => return Err(error),
             };
             drop(turn);
+            self.heat.touch(opened.hot.entry.record.id);
             let (body, took) = match self.start(&opened, range.clone()).await {
                 Ok(started) => started,
                 // The remote has another version by now, of which nothing was read yet.
@@ -179,12 +180,14 @@ impl Inner {
         let record = &hot.entry.record;
         let origin = hot.entry.origin().ok_or_else(|| Missed::Failed(body_lost()))?;
         let fill = self.fills.open(origin);
+        if self.heat.was_touched(record.id) {
+            fill.make_copy();
+        }
         // A removal that came before the fill was opened would be undone by it.
         let current = self.lookup(record.id, false).await.map_err(Missed::Failed)?;
         let same = |now: &Hot| {
-            let kept =
-                |entry: &Entry| matches!(entry.presence, Presence::Inline | Presence::File { .. });
-            now.entry.record.stamp == record.stamp && kept(&now.entry) == kept(&hot.entry)
+            let (now, then) = (&now.entry, &hot.entry);
+            now.record.stamp == record.stamp && now.presence.is_held() == then.presence.is_held()
         };
         if !current.is_some_and(|now| same(&now)) {
             return Err(Missed::Replaced);
@@ -205,7 +208,7 @@ impl Inner {
         self.tier.forget(id);
         match self.lookup(id, false).await {
             Err(error) => Err(Missed::Failed(error)),
-            Ok(Some(now)) if now.entry.record.stamp == stamp => {
+            Ok(Some(now)) if now.entry.record.stamp == stamp && is_file(&now) => {
                 let lost = self.counts.corrupt(id);
                 if self.is_elsewhere(&hot.entry) {
                     return self.pin_fill(hot, None).await;
@@ -395,6 +398,11 @@ impl Broken {
             .with_retry_after(std::time::Duration::from_secs(1)),
         }
     }
+}
+
+/// Whether the body is in a file that stays.
+fn is_file(hot: &Hot) -> bool {
+    matches!(hot.entry.presence, Presence::File { .. })
 }
 
 /// What is left of a range of a body file. What turns out damaged on the way comes from the

@@ -135,6 +135,7 @@ impl Node {
         if let Some(live) = &mut record.live {
             live.remote_etag = Some(etag);
         }
+        inner.heat.touch(id);
         inner.counts.put(received.size);
         let mut cached = Entry::of_key(record.clone(), Arc::clone(&key));
         if let Some(mut file) = file {

@@ -1,6 +1,7 @@
 //! What a node does, one verb for each file.
 
 mod delete;
+mod evict;
 mod fetch;
 mod get;
 mod head;

@@ -70,6 +70,7 @@ impl Node {
         let received = receiver.receive(body.into(), &options.digests).await?;
         let (size, least) = (received.size, options.min_replicas);
         let meta = inner.store_received(id, received, options).await?;
+        inner.heat.touch(id);
         inner.counts.put(size);
         inner.replicated(meta, least).await
     }

@@ -17,6 +17,8 @@ pub(crate) struct Counts {
     corrupt_reads: AtomicU64,
     uploads: AtomicU64,
     bytes_up: AtomicU64,
+    evicted: AtomicU64,
+    evicted_bytes: AtomicU64,
 }
 
 impl Counts {
@@ -37,6 +39,11 @@ impl Counts {
     pub(crate) fn uploaded(&self, bytes: u64) {
         self.uploads.fetch_add(1, Ordering::Relaxed);
         self.bytes_up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn evicted(&self, bodies: u64, bytes: u64) {
+        self.evicted.fetch_add(bodies, Ordering::Relaxed);
+        self.evicted_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts and reports a damaged body; what the reader is told.
@@ -88,6 +95,8 @@ impl Node {
         bodies.bytes = counters.bytes;
         bodies.bytes_physical = inner.usage.physical();
         bodies.bytes_max = inner.usage.max().unwrap_or(0);
+        bodies.evicted = inner.counts.evicted.load(Ordering::Relaxed);
+        bodies.evicted_bytes = inner.counts.evicted_bytes.load(Ordering::Relaxed);
         bodies.corrupt_reads = inner.counts.corrupt_reads.load(Ordering::Relaxed);
         let up = inner.env.clock.monotonic().saturating_duration_since(inner.started);
         let mut stats = Stats::default();

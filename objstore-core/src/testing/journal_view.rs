@@ -93,7 +93,7 @@ fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError
         digest: live.digest,
         confirmed: live.remote_etag.is_some(),
     });
-    let held = matches!(entry.presence, Presence::Inline | Presence::File { .. });
+    let held = entry.presence.is_held();
     let sound = match entry.presence {
         Presence::Inline => store
             .get(Space::Bodies, &body_key(record.id, record.stamp))?

@@ -230,7 +230,13 @@ impl Input<'_> {
         }
         let old = self.buffer.len();
         self.buffer.resize(old + 64 * 1024, 0);
-        let read = self.stream.read(&mut self.buffer[old..]);
+        let read = loop {
+            match self.stream.read(&mut self.buffer[old..]) {
+                // A machine that was stopped for a while.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
         match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -4,6 +4,7 @@
 #![allow(clippy::single_range_in_vec_init)] // one range asked for is meant
 
 mod faults;
+mod passing;
 mod script;
 mod sharing;
 mod storing;
@@ -73,7 +74,7 @@ impl Stage {
     fn start(&self) -> Arc<Fills> {
         let disk: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&self.disk);
         let (janitor, _) = Janitor::new();
-        let usage = Usage::new(self.max_bytes, 0);
+        let usage = Usage::new(self.max_bytes, 0, Default::default());
         Arc::new(Fills::new(
             Parts {
                 remote: Arc::<Script>::clone(&self.script),

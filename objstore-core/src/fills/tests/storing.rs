@@ -108,7 +108,7 @@ async fn a_directory_keeps_what_was_fetched() {
                 files: Arc::new(FileStore::new(disk, Arc::new(OsEntropy), janitor)),
                 tier: Arc::new(Tier::new(1 << 20)),
                 buffers: Arc::<Buffers>::default(),
-                usage: Arc::new(Usage::new(None, 0)),
+                usage: Arc::new(Usage::new(None, 0, Default::default())),
                 blocking: Arc::new(crate::env::TokioBlocking::default()),
                 entropy: Arc::new(OsEntropy),
             },
