@@ -150,7 +150,11 @@ macro_rules! script {
         step!(on.put(id(1), "hello again", full().conditions(hello())));
         step!(on.put(id(2), "", PutOptions::default()));
         step!(on.put(id(3), vec![7u8; 300_000], PutOptions::default().level(Level::Remote)));
-        step!(on.put(id(4), "x", PutOptions::default().level(Level::Full).write(WriteMode::Through)));
+        step!(on.put(
+            id(4),
+            "x",
+            PutOptions::default().level(Level::Full).write(WriteMode::Through)
+        ));
         step!(on.put(id(5), stream(&["ab", "", "cd"], None), PutOptions::default()));
         step!(on.put(id(6), stream(&["ab", "cd"], Some(4)), PutOptions::default()));
         step!(on.put(id(7), stream(&["ab", "cd"], Some(3)), PutOptions::default()));

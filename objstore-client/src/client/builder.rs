@@ -38,10 +38,7 @@ impl Default for ClientBuilder {
         Self {
             nodes: Vec::new(),
             timeout: None,
-            patience: Patience {
-                stall: Duration::from_secs(30),
-                answer: Duration::from_secs(300),
-            },
+            patience: Patience { stall: Duration::from_secs(30), answer: Duration::from_secs(300) },
             tries: 3,
             pause_max: Duration::from_secs(5),
         }
@@ -109,7 +106,8 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::Configuration`] without a node, or with one that is no address.
     pub fn build(self) -> Result<Client, Error> {
-        let nodes: Result<Vec<Endpoint>, Error> = self.nodes.iter().map(|node| node.parse()).collect();
+        let nodes: Result<Vec<Endpoint>, Error> =
+            self.nodes.iter().map(|node| node.parse()).collect();
         let nodes = nodes?;
         if nodes.is_empty() {
             return Err(Error::new(
@@ -118,7 +116,7 @@ impl ClientBuilder {
             ));
         }
         let shared = Shared {
-            transport: Transport::new(self.patience.stall),
+            transport: Transport::new(self.patience.stall)?,
             endpoints: Endpoints::new(nodes),
             patience: self.patience,
             tries: self.tries,

@@ -5,10 +5,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream;
 use http::StatusCode;
+use http::header::HeaderValue;
 use http::header::{
     CONTENT_RANGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::header::HeaderValue;
 
 use super::Client;
 use super::fields::range_field;
@@ -30,7 +30,9 @@ pub(super) fn start(
     let range = match asked {
         None if answer.head.status == StatusCode::OK => Some(0..meta.size),
         None => None,
-        Some(asked) => part(&answer, meta.size).filter(|part| asked.within(meta.size).as_ref() == Some(part)),
+        Some(asked) => {
+            part(&answer, meta.size).filter(|part| asked.within(meta.size).as_ref() == Some(part))
+        }
     };
     let range = range.ok_or_else(|| strange("the answer has other bytes than were asked for"))?;
     let len = range.end - range.start;
@@ -88,7 +90,8 @@ impl Download {
     /// Asks for what is missing of the same version.
     async fn resume(&mut self, broken: Error) -> Result<(), Error> {
         self.breaks += 1;
-        let Some(etag) = self.version.etag.as_ref().filter(|_| self.breaks <= self.client.shared.tries)
+        let Some(etag) =
+            self.version.etag.as_ref().filter(|_| self.breaks <= self.client.shared.tries)
         else {
             return Err(self.gave_up(broken));
         };

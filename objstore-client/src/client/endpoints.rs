@@ -55,9 +55,8 @@ impl Endpoints {
             .filter(|(node, _)| !tried.contains(node))
             .min_by_key(|(_, health)| health.ill_until)
             .map(|(node, _)| node)?;
-        let due = |health: &Health| {
-            !health.watched && health.ill_until.is_some_and(|until| until <= now)
-        };
+        let due =
+            |health: &Health| !health.watched && health.ill_until.is_some_and(|until| until <= now);
         let mut others = health.iter_mut().enumerate().filter(|(other, _)| *other != node);
         let look_at = others.find(|(_, health)| due(health)).map(|(other, health)| {
             health.watched = true;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 
 use super::Client;
 use crate::body::Body;

@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, RETRY_AFTER};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
@@ -20,7 +19,7 @@ const ERROR_BODY_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: http::response::Parts,
-    pub(crate) body: Incoming,
+    pub(crate) body: reqwest::Body,
     /// How long the node may be silent while the body comes.
     pub(crate) stall: Duration,
     /// When the whole body has to be there.
@@ -31,11 +30,8 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The answer, or the error that it is.
-    pub(crate) async fn read(
-        response: http::Response<Incoming>,
-        stall: Duration,
-    ) -> Result<Self, Error> {
-        let (head, body) = response.into_parts();
+    pub(crate) async fn read(response: reqwest::Response, stall: Duration) -> Result<Self, Error> {
+        let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let answer = Self { head, body, stall, deadline: None, node: 0 };
         if answer.head.status.is_success() { Ok(answer) } else { Err(answer.error().await?) }
     }
@@ -132,7 +128,10 @@ impl Answer {
 }
 
 /// The next bytes of a body; none at the end.
-pub(crate) async fn chunk(body: &mut Incoming, stall: Duration) -> Result<Option<Bytes>, Error> {
+pub(crate) async fn chunk(
+    body: &mut reqwest::Body,
+    stall: Duration,
+) -> Result<Option<Bytes>, Error> {
     let next = async {
         loop {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;

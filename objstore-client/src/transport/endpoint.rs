@@ -1,9 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
-use http::Uri;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::Authority;
+use reqwest::Url;
 
 use crate::error::{Error, ErrorKind};
 
@@ -12,31 +11,31 @@ const DEFAULT_PORT: u16 = 10999;
 
 /// The address of a node's public API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    scheme: Scheme,
-    authority: Authority,
-}
+pub(crate) struct Endpoint(Url);
 
 impl Endpoint {
-    /// The target of a request for this path.
-    pub(crate) fn uri(&self, path: &Bytes) -> Result<Uri, Error> {
-        let wrong = |e: http::Error| {
-            Error::new(ErrorKind::InvalidRequest, "not a path of a request").with_source(e)
-        };
-        let path = PathAndQuery::from_maybe_shared(path.clone()).map_err(|e| wrong(e.into()))?;
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path)
-            .build()
-            .map_err(wrong)
+    /// The target of a request for this path and query.
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Error> {
+        let mut url = self.0.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        url.set_path(path);
+        url.set_query(query);
+        // Segments of dots mean something else in an URL (RFC 3986 §5.2.4).
+        if url.path() == path {
+            Ok(url)
+        } else {
+            Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "a key whose parts between slashes are \".\" or \"..\" has no address; give it another",
+            ))
+        }
     }
 }
 
 /// As an URL without a path.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.authority)
+        f.write_str(self.0.as_str().trim_end_matches('/'))
     }
 }
 
@@ -60,7 +59,10 @@ impl FromStr for Endpoint {
         if parsed.host().is_empty() || authority.contains('@') || parsed.port_u16().is_none() {
             return Err(refuse(format!("{address:?} is not a host:port address")));
         }
-        Ok(Self { scheme: Scheme::HTTP, authority: parsed })
+        let url = format!("http://{parsed}");
+        Url::parse(&url)
+            .map(Self)
+            .map_err(|e| refuse(format!("{address:?} is not a host:port address: {e}")))
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
     fn an_address_is_a_host_and_a_port() {
         for (address, shown) in [
             ("localhost", "http://localhost:10999"),
-            ("localhost:80", "http://localhost:80"),
+            ("localhost:80", "http://localhost"),
             ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
             ("[::1]", "http://[::1]:10999"),
             ("[::1]:7", "http://[::1]:7"),

@@ -10,9 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub(crate) use answer::{Answer, chunk, silent, strange};
 pub(crate) use endpoint::Endpoint;
@@ -31,7 +28,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Connections to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
-    http: Http<HttpConnector, Outgoing>,
+    http: reqwest::Client,
 }
 
 /// How long a node may be silent.
@@ -52,16 +49,23 @@ pub(crate) struct Failed {
 }
 
 impl Transport {
-    pub(crate) fn new(stall: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(KEEPALIVE));
-        connector.set_connect_timeout(Some(stall.min(CONNECT_MAX)));
-        let http = Http::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
+    /// What is tried again is decided here, so nothing is done behind our back: no redirect is
+    /// followed, no proxy used, nothing sent twice.
+    pub(crate) fn new(stall: Duration) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEPALIVE)
+            .connect_timeout(stall.min(CONNECT_MAX))
             .pool_idle_timeout(IDLE_MAX)
-            .build(connector);
-        Self { http }
+            .build()
+            .map_err(|e| {
+                Error::new(ErrorKind::Configuration, "the HTTP client cannot be made")
+                    .with_source(e)
+            })?;
+        Ok(Self { http })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -73,11 +77,9 @@ impl Transport {
         sending: Option<&Arc<Sending>>,
         patience: Patience,
     ) -> Result<Answer, Failed> {
-        let uri = endpoint
-            .uri(request.path())
-            .map_err(|error| Failed { error, not_done: true })?;
-        let body = sending.map_or_else(Outgoing::none, |sending| Outgoing::of(Arc::clone(sending)));
-        let answered = self.http.request(request.to_http(uri, common, body));
+        let url = endpoint.url(request.path()).map_err(|error| Failed { error, not_done: true })?;
+        let body = sending.map(|sending| Outgoing::of(Arc::clone(sending)));
+        let answered = self.http.execute(request.to_send(url, common, body));
         let response = match sending {
             // A change may take long where nothing is to be seen of it.
             Some(sending) => tokio::select! {
@@ -101,10 +103,11 @@ impl Transport {
                 }
             }
         };
-        let response = response.map_err(|e| match sending.and_then(|sending| sending.failed()) {
-            Some(error) => Failed { error, not_done: true },
-            None => Failed::transport(e),
-        })?;
+        let response =
+            response.map_err(|e| match sending.and_then(|sending| sending.failed()) {
+                Some(error) => Failed { error, not_done: true },
+                None => Failed::transport(e),
+            })?;
         Answer::read(response, patience.stall).await.map_err(Failed::answered)
     }
 }
@@ -114,24 +117,23 @@ impl Failed {
         Self { error, not_done: false }
     }
 
-    fn transport(error: hyper_util::client::legacy::Error) -> Self {
+    fn transport(error: reqwest::Error) -> Self {
         let not_done = error.is_connect();
         let message = if not_done {
             "no connection; is the node running, and is the address right?"
         } else {
             "the connection broke or did not speak HTTP"
         };
-        let error = Error::new(ErrorKind::Transport, message).with_source(error);
+        let error = Error::new(ErrorKind::Transport, message).with_source(error.without_url());
         Self { error, not_done }
     }
 
     /// What a node answers these with it has not done, and has forgotten; of others it may be that
     /// it was done before something went wrong, or will turn out to have been.
     fn answered(error: Error) -> Self {
-        let not_done = matches!(
-            error.kind(),
-            ErrorKind::Busy | ErrorKind::ClockSkew | ErrorKind::Timeout
-        ) || !error.kind().is_retryable();
+        let not_done =
+            matches!(error.kind(), ErrorKind::Busy | ErrorKind::ClockSkew | ErrorKind::Timeout)
+                || !error.kind().is_retryable();
         Self { error, not_done }
     }
 }

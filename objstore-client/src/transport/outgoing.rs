@@ -100,12 +100,10 @@ impl Sending {
 
 /// What hyper sends.
 #[derive(Debug)]
-pub(crate) struct Outgoing(Option<Sent>);
-
-#[derive(Debug)]
-struct Sent {
+pub(crate) struct Outgoing {
     sending: Arc<Sending>,
-    body: Option<Body>,
+    /// Never locked: so it may be shared, which the HTTP client wants of it.
+    body: Mutex<Option<Body>>,
     piece: Bytes,
     len: Option<u64>,
     /// Of the source.
@@ -114,24 +112,18 @@ struct Sent {
 }
 
 impl Outgoing {
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
     pub(crate) fn of(sending: Arc<Sending>) -> Self {
         let len = sending.lock().untouched.as_ref().and_then(Body::len);
-        Self(Some(Sent {
+        Self {
             sending,
-            body: None,
+            body: Mutex::default(),
             piece: Bytes::new(),
             len,
             taken: 0,
             ended: len == Some(0),
-        }))
+        }
     }
-}
 
-impl Sent {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         if self.sending.lock().revoked {
             let revoked = "it is sent in another try";
@@ -140,7 +132,7 @@ impl Sent {
         // What seems to be the last is held back until the source has ended well: a node that has
         // all bytes stores them.
         while !self.ended && (self.piece.is_empty() || self.left() == Some(0)) {
-            let body = match &mut self.body {
+            let body = match self.body.get_mut().unwrap_or_else(PoisonError::into_inner) {
                 Some(body) => body,
                 none => none.insert(self.sending.lock().untouched.take().unwrap_or_default()),
             };
@@ -199,20 +191,15 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match &mut self.0 {
-            None => Poll::Ready(None),
-            Some(sent) => sent.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
-        }
+        self.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sent| sent.ended && sent.piece.is_empty())
+        self.ended && self.piece.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.0.as_ref().map_or(Some(0), |sent| {
-            sent.left().map(|left| left + sent.piece.len() as u64)
-        });
+        let left = self.left().map(|left| left + self.piece.len() as u64);
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -1,7 +1,9 @@
 use bytes::Bytes;
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri};
+use reqwest::Url;
 
+use super::Outgoing;
 use crate::error::{Error, ErrorKind};
 use crate::wire::headers;
 
@@ -9,7 +11,7 @@ use crate::wire::headers;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
-    path: Bytes,
+    path: String,
     fields: Vec<(HeaderName, HeaderValue)>,
     /// What may be done when it is not known whether a node did what it asks for.
     pub(crate) repeat: Repeat,
@@ -31,7 +33,7 @@ impl Request {
     }
 
     pub(crate) fn new(method: Method, path: impl Into<String>, repeat: Repeat) -> Self {
-        Self { method, path: path.into().into(), fields: Vec::new(), repeat }
+        Self { method, path: path.into(), fields: Vec::new(), repeat }
     }
 
     /// With a field of ours, whose value needs no check.
@@ -50,11 +52,7 @@ impl Request {
     }
 
     /// A field whose value comes from a caller.
-    pub(crate) fn set(
-        &mut self,
-        name: HeaderName,
-        value: impl Into<Vec<u8>>,
-    ) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, name: HeaderName, value: impl Into<Vec<u8>>) -> Result<(), Error> {
         let value = value.into();
         if value.trim_ascii().len() != value.len() {
             return Err(Error::new(
@@ -80,15 +78,19 @@ impl Request {
         self.fields.retain(|(other, _)| other != name);
     }
 
-    pub(crate) fn path(&self) -> &Bytes {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// For one sending of it.
-    pub(crate) fn to_http<B>(&self, uri: Uri, common: &HeaderMap, body: B) -> http::Request<B> {
-        let mut request = http::Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
+    pub(super) fn to_send(
+        &self,
+        url: Url,
+        common: &HeaderMap,
+        body: Option<Outgoing>,
+    ) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        *request.body_mut() = body.map(reqwest::Body::wrap);
         let fields = request.headers_mut();
         fields.reserve(self.fields.len() + common.len() + 1);
         fields.extend(common.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -68,8 +68,7 @@ impl Ls {
             options.after = after;
             let page = node.list_keys(options).await;
             let page = page.map_err(|e| Failure::Other(failed("ls", &e)))?;
-            let line =
-                |key: &KeyEntry| if self.json { json(key) } else { key_row(key) + "\n" };
+            let line = |key: &KeyEntry| if self.json { json(key) } else { key_row(key) + "\n" };
             print(&page.entries.iter().map(line).collect::<String>())?;
             left -= page.entries.len().min(left);
             after = page.next;
