@@ -1,5 +1,6 @@
 //! What a caller may ask beyond the object's id: ranges, conditions, metadata.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind};
@@ -315,25 +316,28 @@ impl Conditions {
     ///
     /// # Errors
     /// [`ErrorKind::PreconditionFailed`], or [`ErrorKind::NotModified`] when the asker's copy is
-    /// current.
-    pub fn check_read(&self, current: &ObjectMeta) -> Result<(), Error> {
+    /// current; both with the version.
+    pub fn check_read(&self, current: &Arc<ObjectMeta>) -> Result<(), Error> {
         let tag = current.etag.as_ref();
-        match (&self.if_match, self.if_unmodified_since) {
-            (Some(set), _) if !set.matches(tag, true) => return Err(failed()),
-            (None, Some(since)) if seconds(current) > since_epoch(since) => return Err(failed()),
-            _ => {}
+        let holds = match (&self.if_match, self.if_unmodified_since) {
+            (Some(set), _) => set.matches(tag, true),
+            (None, Some(since)) => seconds(current) <= since_epoch(since),
+            (None, None) => true,
+        };
+        if !holds {
+            return Err(failed().with_meta(Arc::clone(current)));
         }
         let fresh = match (&self.if_none_match, self.if_modified_since) {
             (Some(set), _) => set.matches(tag, false),
             (None, Some(since)) => seconds(current) <= since_epoch(since),
             (None, None) => false,
         };
-        if fresh {
-            Err(Error::new(ErrorKind::NotModified, "the version asked about is still current"))
-        } else {
-            Ok(())
-        }
+        if fresh { Err(not_modified().with_meta(Arc::clone(current))) } else { Ok(()) }
     }
+}
+
+pub(crate) fn not_modified() -> Error {
+    Error::new(ErrorKind::NotModified, "the version asked about is still current")
 }
 
 fn failed() -> Error {

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
+use crate::options::not_modified;
 use crate::types::ObjectMeta;
 use crate::wire::{ErrorBody, headers};
 
@@ -52,6 +53,8 @@ impl Answer {
         let code = field(headers::ERROR).and_then(ErrorKind::from_code);
         let mut error = match code.filter(|_| body.is_empty()) {
             Some(kind) => Error::new(kind, message(kind, status)),
+            // Has neither a body nor a code.
+            None if status == StatusCode::NOT_MODIFIED => not_modified(),
             None => ErrorBody::read(status.as_u16(), &body, None),
         };
         if let Some(seconds) = field(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok()) {

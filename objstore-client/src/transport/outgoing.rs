@@ -145,13 +145,13 @@ impl Outgoing {
                 Some(Ok(chunk)) => {
                     self.taken += chunk.len() as u64;
                     if self.len.is_some_and(|len| self.taken > len) {
-                        return Poll::Ready(Some(Err(self.fail(incomplete("is longer than")))));
+                        return Poll::Ready(Some(Err(self.fail(incomplete()))));
                     }
                     self.piece = chunk;
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(self.fail(error)))),
                 None if self.left().is_some_and(|left| left > 0) => {
-                    return Poll::Ready(Some(Err(self.fail(incomplete("ended before")))));
+                    return Poll::Ready(Some(Err(self.fail(incomplete()))));
                 }
                 None => self.ended = true,
             }
@@ -176,10 +176,11 @@ impl Outgoing {
     }
 }
 
-fn incomplete(how: &str) -> Error {
+/// What the node would say.
+fn incomplete() -> Error {
     Error::new(
         ErrorKind::IncompleteBody,
-        format!("the body {how} the length it was said to have; nothing was stored"),
+        "the body is not as long as it was said to be; nothing was stored, send it again",
     )
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn get(
         let look = Look { fetch, no_cache, bytes: None };
         let hot = node.inner.find_live(target, look).await?.hot;
         let meta = &hot.entry.meta;
-        conditions.check_read(meta).map_err(|e| e.with_meta(Arc::clone(meta)))?;
+        conditions.check_read(meta)?;
         let mut response = answer::empty(StatusCode::OK);
         describe(response.headers_mut(), meta, active);
         answer::put_json(response.headers_mut(), &head.headers, meta);
@@ -68,7 +68,7 @@ pub(super) async fn get(
     }
     let mut ranges = Ranges::Whole;
     let plan = |meta: &Arc<ObjectMeta>| {
-        conditions.check_read(meta).map_err(|e| e.with_meta(Arc::clone(meta)))?;
+        conditions.check_read(meta)?;
         ranges = wanted(&head.headers, meta);
         match &ranges {
             Ranges::Whole => Ok(0..meta.size),

@@ -157,24 +157,18 @@ impl Get {
         progress: &Progress,
         kept: &str,
     ) -> Result<(), Failure> {
-        let (mut copied, total) = (0_u64, body.len());
+        let mut is_first = true;
         while let Some(chunk) = body.chunk().await {
             let chunk = chunk.map_err(|e| {
-                let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-                Failure::Other(format!(
-                    "{}: broken off after {copied}{of} bytes, {kept}: {}",
-                    self.what(),
-                    describe(&e)
-                ))
+                Failure::Other(format!("{}: {}; {kept}", self.what(), describe(&e)))
             })?;
-            if text_only && copied == 0 && !is_text(&chunk) {
+            if text_only && std::mem::take(&mut is_first) && !is_text(&chunk) {
                 return Err(Failure::Other(format!(
                     "{} is not text, which may upset a terminal; `-o FILE` saves it, `-o -` prints it all the same",
                     self.what()
                 )));
             }
             out.write_all(&chunk).map_err(|e| Failure::printing(&e))?;
-            copied += chunk.len() as u64;
             progress.add(chunk.len());
         }
         out.flush().map_err(|e| Failure::printing(&e))
