@@ -10,7 +10,7 @@ use objstore_core::testing::{SeenRecord, seen_records, seen_waiting};
 use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
 use objstore_core::{Error, ErrorKind, Node, NodeId};
 
-use crate::model::{Kind, Op, Outcome, is_of};
+use crate::model::{Kind, Model, Op, Outcome, is_of};
 use crate::world::World;
 
 /// A healed cluster is given so much time, of which it has as much as it wants.
@@ -225,9 +225,10 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
             }
             (Err(error), Some(live)) => {
                 // What was written back is on one disk until the bucket has it.
+                let is_on_one_disk = live.level == Level::Local || !live.confirmed;
                 error.kind() == ErrorKind::BodyLost
-                    && (live.level == Level::Local || !live.confirmed)
-                    && may_be_lost(world, id, seen)
+                    && ((is_on_one_disk && may_be_lost(world, id, seen))
+                        || seen.is_some_and(|seen| is_purge_lost(world, id, seen)))
             }
             (Err(error), None) => match seen {
                 Some(_) => error.kind() == ErrorKind::Deleted,
@@ -265,6 +266,23 @@ fn may_be_lost(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> bool {
     digest.is_some_and(|digest| is_of_a_lost_one(world, id, digest))
 }
 
+/// Whether a change that is later than what is seen may have been lost with a disk.
+fn is_lost(model: &Model, op: &Op, seen: &SeenRecord) -> bool {
+    match op.outcome {
+        Outcome::Acked { stamp, at } => stamp >= seen.time && model.at_risk(op.node, at),
+        Outcome::Open | Outcome::Unknown => model.at_risk_ever(op.node),
+        Outcome::Refused => false,
+    }
+}
+
+/// Whether a delete that took the object from the bucket as well was lost with a disk.
+fn is_purge_lost(world: &World, id: ObjectId, seen: &SeenRecord) -> bool {
+    let model = world.model();
+    let is_purge = |op: &&Op| op.kind == Kind::Delete { purge: true };
+    let mut purges = model.ops.get(&id).into_iter().flatten().filter(is_purge);
+    purges.any(|op| is_lost(&model, op, seen))
+}
+
 /// The bucket holds the winner.
 async fn in_bucket(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Option<String> {
     let seen = seen?;
@@ -276,27 +294,25 @@ async fn in_bucket(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Op
         }
         Err(_) => None,
     };
-    if found.is_none() && !live.confirmed && may_be_lost(world, id, Some(seen)) {
-        // Then no node has the body either: that is judged with the reads.
+    if found != live.digest && !live.confirmed && may_be_lost(world, id, Some(seen)) {
+        // Then no node has the body either: that is judged with the reads. The bucket may still
+        // have what it replaced.
         let node = world.up().first().and_then(|number| world.machines[*number].node.clone())?;
         let lost = read(&node, id).await.is_err();
-        return (!lost).then(|| format!("the bucket lacks {id}, which is {seen:?}"));
+        if lost || found.is_none() {
+            return (!lost).then(|| format!("the bucket lacks {id}, which is {seen:?}"));
+        }
     }
     if found.is_some() && found == live.digest {
         return (!live.confirmed).then(|| format!("{id} is in the bucket, and nobody says so"));
     }
     // A later change whose node lost its disk before it told anybody.
     let model = world.model();
-    let lost = |op: &Op| match op.outcome {
-        Outcome::Acked { stamp, at } => stamp >= seen.time && model.at_risk(op.node, at),
-        Outcome::Open | Outcome::Unknown => model.at_risk_ever(op.node),
-        Outcome::Refused => false,
-    };
     let later = match found {
-        Some(digest) => model.put_of(id, digest).is_some_and(lost),
+        Some(digest) => model.put_of(id, digest).is_some_and(|op| is_lost(&model, op, seen)),
         None => {
-            let purge = |op: &&Op| op.kind == Kind::Delete { purge: true };
-            model.ops.get(&id).is_some_and(|ops| ops.iter().filter(purge).any(lost))
+            drop(model);
+            is_purge_lost(world, id, seen)
         }
     };
     (!later).then(|| {

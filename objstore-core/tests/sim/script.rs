@@ -141,6 +141,15 @@ pub fn get(world: &mut World, number: usize) {
     });
 }
 
+/// A body is let go that should be elsewhere. What it leads to shows when it is read.
+pub fn evict(world: &mut World, number: usize) {
+    let Some(id) = some_id(world) else { return };
+    world.ask(number, format!("evict {id}"), async move |node, _| match node.evict(id).await {
+        Ok(went) => format!("went {went}"),
+        Err(error) => said(Err(&error)),
+    });
+}
+
 /// Objects of the bucket by key: put, read, deleted.
 pub fn key(world: &mut World, number: usize) {
     let key = ObjectKey::new(&format!("folder/{}", world.dice.below(3))).unwrap();
@@ -236,7 +245,8 @@ pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32) 
         let Some(number) = one_of(world, &world.up()) else { continue };
         match world.dice.below(100) {
             0..=34 => put(world, number),
-            35..=54 => get(world, number),
+            35..=51 => get(world, number),
+            52..=54 => evict(world, number),
             55..=66 => delete(world, number),
             67..=73 => raise(world, number),
             74..=79 => key(world, number),

@@ -55,6 +55,8 @@ pub struct Machine {
     pub journal: Arc<MemoryJournal>,
     pub clock: Arc<SimClock>,
     life: u64,
+    /// It has found others: from then on it may be started without the address of one.
+    met: bool,
     /// An older image of its disk.
     image: Option<Image>,
     /// Never to return.
@@ -113,6 +115,7 @@ impl World {
             steps,
             clock: Arc::new(self.clock.another()),
             life: 0,
+            met: false,
             image: None,
             gone: false,
         });
@@ -126,9 +129,9 @@ impl World {
             true => self.dice.below(400),
             false => u64::MAX,
         };
-        let first = self.machines[number].life == 0;
+        let alone = !self.machines[number].met;
         let mut seeds = Vec::new();
-        if first || self.dice.chance(500) {
+        if alone || self.dice.chance(500) {
             let others: Vec<_> = (0..self.machines.len())
                 .filter(|other| *other != number && !self.machines[*other].gone)
                 .collect();
@@ -193,6 +196,7 @@ impl World {
     /// Clears away what machines without power were doing.
     pub fn reap(&mut self) {
         for (number, machine) in self.machines.iter_mut().enumerate() {
+            machine.met |= machine.node.as_ref().is_some_and(|node| !node.peers().is_empty());
             if machine.steps.stopped() && machine.node.take().is_some() {
                 self.trace.note(format_args!("{number} has lost power"));
             }
@@ -249,6 +253,7 @@ impl World {
                 Arc::new(MemoryJournal::with_steps(steps)),
             ),
         };
+        machine.met = false;
         if wipe {
             machine.image = None;
         }
