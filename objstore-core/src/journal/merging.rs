@@ -107,7 +107,9 @@ impl Writer {
             if waited {
                 group.wait(id, None);
             }
-            if waited || lost.entry.record.stamp.node == self.stamps.node().0 {
+            // Who replaces a version of its own sees to the remote itself.
+            let of_two = waited && lost.entry.record.stamp.node != stamp.node;
+            if of_two || lost.entry.record.stamp.node == self.stamps.node().0 {
                 group.todo(Chore::Verify, id, stamp);
             }
         }

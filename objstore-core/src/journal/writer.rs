@@ -651,6 +651,8 @@ impl Writer {
                 "the object was changed while its level was being raised; ask again",
             )));
         };
+        // Another node may have said meanwhile that the remote has it: then nothing waits.
+        let remote_etag = remote_etag.or_else(|| live.remote_etag.clone());
         let queued = match &remote_etag {
             Some(_) => None,
             None => Some(self.queued(id, stamp, None, group)?),
