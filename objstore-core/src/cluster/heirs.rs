@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::owner;
 use crate::env;
-use crate::journal::{Change, NodeId, Space, StoreError, decode_entry};
+use crate::journal::{Change, Space, StoreError, decode_entry};
 use crate::node::Inner;
 use objstore_client::types::Level;
 
@@ -27,19 +27,19 @@ pub(super) async fn run(node: &Weak<Inner>) {
         let given_up: BTreeSet<_> =
             all.filter(|(_, member)| member.forgotten.is_some()).map(|(id, _)| id).collect();
         drop(inner);
-        if given_up.is_subset(&known) || inherit(node, &given_up).await {
+        if given_up.is_subset(&known) || inherit(node).await {
             known = given_up;
         }
     }
 }
 
 /// Notes what is this node's to see to; whether all was looked at.
-async fn inherit(node: &Weak<Inner>, given_up: &BTreeSet<NodeId>) -> bool {
+async fn inherit(node: &Weak<Inner>) -> bool {
     let mut after: Option<Vec<u8>> = None;
     loop {
         let Some(inner) = node.upgrade() else { return true };
         let live: Vec<_> = inner.cluster.peers.live().iter().map(|peer| peer.id).collect();
-        let (me, given_up) = (inner.node_id, given_up.clone());
+        let me = inner.node_id;
         let (store, from) = (Arc::clone(&inner.store), after.take());
         let page = env::run(inner.env.blocking.as_ref(), move || {
             let pairs = store.scan(Space::Records, from.as_deref(), PAGE)?;
@@ -49,9 +49,9 @@ async fn inherit(node: &Weak<Inner>, given_up: &BTreeSet<NodeId>) -> bool {
                 let record = decode_entry(value)?.record;
                 let is_in_remote =
                     record.live.as_ref().is_none_or(|live| live.remote_etag.is_some());
+                // Whoever put it: it may have been for another to store, who raised its level.
                 if !is_in_remote
                     && record.level() > Level::Local
-                    && given_up.contains(&NodeId(record.stamp.node))
                     && owner::order(record.id, live.iter().copied().chain([me])).first()
                         == Some(&me)
                 {

@@ -135,10 +135,15 @@ impl Members {
         table.bound();
     }
 
-    /// Gives a member up, unless it was heard of after that; whether that is news.
+    /// Gives a member up, unless it was heard of after that; whether that is news. So it is for a
+    /// node that came later and never knew it: what it left unfinished may be for that one to see to.
     pub(super) fn forget(&self, id: NodeId, at: u64) -> bool {
         let mut table = self.lock();
-        let Some(member) = table.members.get_mut(&id) else { return false };
+        let Some(member) = table.members.get_mut(&id) else {
+            drop(table);
+            self.heard_of(id, "", at, true);
+            return true;
+        };
         if member.forgotten.is_some() || member.last_seen > at {
             return false;
         }
