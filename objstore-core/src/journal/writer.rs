@@ -399,7 +399,10 @@ impl Writer {
         let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
         self.take_pending(version, group)?;
         let current = self.current(id, group)?;
-        let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp >= stamp);
+        if let Some(known) = current.as_ref().filter(|hot| hot.entry.record.stamp == stamp) {
+            return Ok(self.promote_known(known, version, remote_etag, group));
+        }
+        let overtaken = current.as_ref().is_some_and(|hot| hot.entry.record.stamp > stamp);
         if overtaken {
             self.discard(&version.entry, group);
             if let Some(known) = &current {
@@ -425,9 +428,39 @@ impl Writer {
         Ok(Judged::made(meta))
     }
 
+    /// Another node found this very version in the remote, and told this one of it.
+    fn promote_known(
+        &mut self,
+        known: &Hot,
+        version: &Hot,
+        remote_etag: String,
+        group: &mut Group,
+    ) -> Judged {
+        let mut record = version.entry.record.clone();
+        record.in_remote = true;
+        if let Some(live) = &mut record.live {
+            live.remote_etag = Some(remote_etag);
+        }
+        let id = record.id;
+        // Whichever of the two has the body: it has one place, and stays there.
+        let has_it = if known.entry.presence.is_held() { known } else { version };
+        let record = known.entry.record.clone().merge(record);
+        let entry = Entry::new(record, has_it.entry.presence);
+        let meta = Arc::clone(&entry.meta);
+        group.wait(id, None);
+        group.news.push(id);
+        self.counters.replace(Some(&known.entry), &entry);
+        self.write_entry(Hot { entry, inline: has_it.inline.clone() }, group);
+        Judged::made(meta)
+    }
+
     fn unstage(&mut self, version: &Hot, group: &mut Group) -> Result<Judged, Stop> {
         self.take_pending(version, group)?;
-        self.discard(&version.entry, group);
+        let (id, stamp) = (version.entry.record.id, version.entry.record.stamp);
+        // Should another node have told of this very version, its body is in the same place.
+        if self.current_version(id, stamp, group)?.is_none() {
+            self.discard(&version.entry, group);
+        }
         Ok(Judged { outcome: Ok(Committed::Noted), file: None, reservation: None })
     }
 

@@ -185,7 +185,11 @@ fn acknowledged(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Optio
     let named = |op: &&Op| matches!(op.outcome, Outcome::Acked { stamp, .. } if stamp == seen.time);
     // Two nodes may give one time, too: then the greater id wins, and of what was not acknowledged
     // nobody knows the time.
-    let fine = ops.iter().filter(named).any(fits) || maybe.iter().any(|op| fits(op));
+    // A delete that some have forgotten, and others have not heard of, is made once more.
+    let again = world.keeps_deletes.is_some()
+        && seen.live.is_none()
+        && winner.is_some_and(|(_, op)| fits(op));
+    let fine = again || ops.iter().filter(named).any(fits) || maybe.iter().any(|op| fits(op));
     if !fine {
         return Some(format!("{id} is {seen:?}, acknowledged was {winner:?}, maybe {maybe:?}"));
     }
@@ -230,9 +234,13 @@ async fn readable(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Vec
                     && ((is_on_one_disk && may_be_lost(world, id, seen))
                         || seen.is_some_and(|seen| is_purge_lost(world, id, seen)))
             }
-            (Err(error), None) => match seen {
-                Some(_) => error.kind() == ErrorKind::Deleted,
-                None => error.kind() == ErrorKind::NotFound,
+            (Err(error), None) => match (seen, world.keeps_deletes) {
+                // Forgotten by each in its own time.
+                (_, Some(_)) => {
+                    matches!(error.kind(), ErrorKind::Deleted | ErrorKind::NotFound)
+                }
+                (Some(_), None) => error.kind() == ErrorKind::Deleted,
+                (None, None) => error.kind() == ErrorKind::NotFound,
             },
             (Ok(_), None) => false,
         };

@@ -38,14 +38,17 @@ struct Story {
     most: usize,
     rough: u32,
     seeds: u64,
+    /// Deletes are forgotten within the story.
+    forgetful: bool,
 }
 
 /// When no seed has ended for so long, those under way never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100 };
-const CALM: Story = Story { first: 3..6, most: 7, rough: 0, seeds: 30 };
-const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 80 };
+const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100, forgetful: false };
+const CALM: Story = Story { first: 3..6, most: 7, rough: 0, seeds: 30, forgetful: false };
+const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 80, forgetful: false };
+const FORGETFUL: Story = Story { seeds: 40, forgetful: true, ..CLUSTER };
 
 thread_local! {
     /// What panicked in this thread: tokio keeps the panics of tasks to itself.
@@ -69,7 +72,7 @@ fn run(story: &Story, seed: u64, keep_lines: bool) -> Ran {
         .unwrap();
     PANICS.take();
     let mut ran = runtime.block_on(async {
-        let mut world = World::new(seed, keep_lines);
+        let mut world = World::new(seed, keep_lines, story.forgetful);
         // On a task of its own, so that its panics are caught like all others.
         let trace = world.trace.clone();
         let model = world.model.clone();
@@ -187,6 +190,11 @@ fn a_cluster_without_faults_keeps_its_promises() {
 #[test]
 fn a_cluster_keeps_its_promises_whatever_happens() {
     tell(&CLUSTER, "cluster");
+}
+
+#[test]
+fn a_cluster_that_forgets_deletes_soon_keeps_its_promises() {
+    tell(&FORGETFUL, "forgets");
 }
 
 #[test]

@@ -176,7 +176,8 @@ impl Model {
                         .map(|_| "nothing where a put was acknowledged".to_owned())
                 }
                 ErrorKind::Deleted => {
-                    let time = error.meta().map_or(0, |meta| meta.timestamp);
+                    // Of one that is forgotten but for its being gone, the time is not told.
+                    let time = error.meta().map_or(u64::MAX, |meta| meta.timestamp);
                     if !self.may_be_deleted(id) {
                         Some("a delete that nobody asked for".to_owned())
                     } else {

@@ -37,6 +37,8 @@ pub struct World {
     pub model: Arc<Mutex<Model>>,
     running: Vec<Running>,
     write_back: bool,
+    /// How long deletes are known at least, in milliseconds; longer than any story unless given.
+    pub keeps_deletes: Option<u64>,
     tier: u64,
 }
 
@@ -74,7 +76,7 @@ pub fn address(machine: usize) -> SocketAddr {
 }
 
 impl World {
-    pub fn new(seed: u64, keep_lines: bool) -> Self {
+    pub fn new(seed: u64, keep_lines: bool, forgetful: bool) -> Self {
         let trace = Trace::new(keep_lines);
         let dice = SeededEntropy::new(seed);
         let clock = Arc::new(SimClock::new(EPOCH));
@@ -93,6 +95,7 @@ impl World {
             running: Vec::new(),
             dice,
             write_back,
+            keeps_deletes: forgetful.then_some(if seed % 2 == 0 { 2_000 } else { 20_000 }),
             tier,
         }
     }
@@ -162,6 +165,9 @@ impl World {
         settings.cluster.nodes = seeds.clone();
         settings.memory_bytes = Some(self.tier);
         settings.inline_max_bytes = 4096;
+        if let Some(keep) = self.keeps_deletes {
+            settings.cluster.tombstone_keep_ms = keep;
+        }
         settings.uploads.write_back = self.write_back;
         let remote = bucket::seen_from(
             number,
