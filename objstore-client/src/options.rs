@@ -1,5 +1,6 @@
 //! What a caller may ask beyond the object's id: ranges, conditions, metadata.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,6 +44,19 @@ pub enum WriteMode {
     Through,
     /// Once it is durable on the node, which then sees to it that the remote gets it.
     Back,
+}
+
+/// `through` or `back`.
+impl FromStr for WriteMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "through" => Ok(Self::Through),
+            "back" => Ok(Self::Back),
+            _ => Err(Error::new(ErrorKind::InvalidRequest, "it is neither through nor back")),
+        }
+    }
 }
 
 impl PutOptions {

@@ -48,3 +48,29 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_whole_however_the_chunks_fall() {
+        let text = b"\"first\"\n\"second\"\n\n\"third\"";
+        for size in 1..=text.len() {
+            let chunks: Vec<_> = text.chunks(size).map(Ok::<_, Error>).collect();
+            let body = reqwest::Body::wrap_stream(stream::iter(chunks));
+            let response = http::Response::new(body).into();
+            let answer = Answer::read(response, Duration::from_secs(60)).await.unwrap();
+            let mut lines = Lines::of(answer);
+            let mut all: Vec<String> = Vec::new();
+            while let Some(line) = lines.next().await.unwrap() {
+                all.push(line);
+            }
+            assert_eq!(all, ["first", "second", "third"]);
+        }
+    }
+}

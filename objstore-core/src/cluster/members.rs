@@ -118,21 +118,7 @@ impl Members {
 
     /// Another node knows this member, which was last heard of, or was given up, then.
     pub(super) fn heard_of(&self, id: NodeId, addr: &str, at: u64, is_forgotten: bool) {
-        let mut table = self.lock();
-        match table.members.get_mut(&id) {
-            // Whatever it has heard, this node was there later.
-            Some(known) if known.last_seen.max(known.forgotten.unwrap_or(0)) >= at => return,
-            Some(known) if is_forgotten => known.forgotten = Some(at),
-            Some(known) => (known.last_seen, known.forgotten) = (at, None),
-            None => {
-                let forgotten = is_forgotten.then_some(at);
-                let addr = addr.to_owned();
-                let member = Member { addr, last_seen: at, forgotten, ..Member::default() };
-                table.members.insert(id, member);
-            }
-        }
-        table.dirty.insert(id);
-        table.bound();
+        self.lock().hear_of(id, addr, at, is_forgotten);
     }
 
     /// Gives a member up, unless it was heard of after that; whether that is news. So it is for a
@@ -140,8 +126,7 @@ impl Members {
     pub(super) fn forget(&self, id: NodeId, at: u64) -> bool {
         let mut table = self.lock();
         let Some(member) = table.members.get_mut(&id) else {
-            drop(table);
-            self.heard_of(id, "", at, true);
+            table.hear_of(id, "", at, true);
             return true;
         };
         if member.forgotten.is_some() || member.last_seen > at {
@@ -203,6 +188,23 @@ impl Members {
 }
 
 impl Table {
+    fn hear_of(&mut self, id: NodeId, addr: &str, at: u64, is_forgotten: bool) {
+        match self.members.get_mut(&id) {
+            // Whatever it has heard, this node was there later.
+            Some(known) if known.last_seen.max(known.forgotten.unwrap_or(0)) >= at => return,
+            Some(known) if is_forgotten => known.forgotten = Some(at),
+            Some(known) => (known.last_seen, known.forgotten) = (at, None),
+            None => {
+                let forgotten = is_forgotten.then_some(at);
+                let addr = addr.to_owned();
+                let member = Member { addr, last_seen: at, forgotten, ..Member::default() };
+                self.members.insert(id, member);
+            }
+        }
+        self.dirty.insert(id);
+        self.bound();
+    }
+
     fn see(&mut self, id: NodeId, addr: &str, now: u64) -> &mut Member {
         if !self.members.contains_key(&id) {
             self.dirty.insert(id);

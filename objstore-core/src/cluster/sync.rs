@@ -30,10 +30,13 @@ const EVERY: Duration = Duration::from_secs(30);
 const PEERS: u32 = 10;
 /// What was missed is made good after this, so that more of it comes together.
 const SOON: Duration = Duration::from_millis(50);
-/// A peer that could not be compared with is tried again after this, and after twice as long each
-/// time that it fails again: two that have just met often ask each other at once, or too early.
+/// A peer that could not be compared with is tried again after the first of these, and after twice
+/// as long each time that it fails again, up to the second: two that have just met often ask each
+/// other at once, or too early.
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(1);
+/// Records that are looked for before they are exchanged, but for what one more answer adds.
+const GATHERED: usize = 4 * FRAME_RECORDS;
 /// Peers compared with at a time, once one has told this node all it knows.
 const PARALLEL: usize = 4;
 /// The longest a step may take: one that is answered from memory, one that reads or writes records,
@@ -84,9 +87,6 @@ pub(super) async fn run(node: &Weak<Inner>) {
         }
     }
 }
-
-/// Records that are looked for before they are exchanged, but for what one more answer adds.
-const GATHERED: usize = 4 * FRAME_RECORDS;
 
 /// What differs in some leaves.
 #[derive(Debug, Default)]

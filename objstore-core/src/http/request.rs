@@ -62,12 +62,9 @@ pub(super) fn level(headers: &HeaderMap) -> Result<Option<Level>, Error> {
 
 /// `X-Meta-Write: back` or `through`.
 pub(super) fn write_mode(headers: &HeaderMap) -> Result<WriteMode, Error> {
-    match single(headers, headers::WRITE)?.map(HeaderValue::as_bytes) {
-        None => Ok(WriteMode::Default),
-        Some(b"back") => Ok(WriteMode::Back),
-        Some(b"through") => Ok(WriteMode::Through),
-        Some(_) => Err(invalid("X-Meta-Write is back or through")),
-    }
+    let Some(value) = single(headers, headers::WRITE)? else { return Ok(WriteMode::Default) };
+    let text = value.to_str().unwrap_or_default();
+    text.parse().map_err(|_| invalid("X-Meta-Write is back or through"))
 }
 
 /// `X-Meta-Min-Replicas`: a number of nodes.

@@ -35,7 +35,7 @@ pub(crate) struct Put {
     #[arg(long, value_name = "0|1|2", default_value = "0", hide_default_value = true)]
     level: Level,
     /// When levels 1 and 2 are acknowledged: through once the bucket has it, back once the node has
-    #[arg(long, value_name = "through|back", value_parser = write_mode)]
+    #[arg(long, value_name = "through|back")]
     write: Option<WriteMode>,
     /// Store in the bucket under this key
     #[arg(long, value_name = "KEY", value_parser = ObjectKey::new,
@@ -51,14 +51,6 @@ pub(crate) struct Put {
     at: super::At,
 }
 
-fn write_mode(text: &str) -> Result<WriteMode, String> {
-    match text {
-        "through" => Ok(WriteMode::Through),
-        "back" => Ok(WriteMode::Back),
-        _ => Err("it is neither through nor back".to_owned()),
-    }
-}
-
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -69,14 +61,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// A file or pipe, opened.
 struct Source {
     bytes: Input,
-    /// None for pipes and devices: those are sent until they end.
-    len: Option<u64>,
     name: ObjectName,
 }
 
 enum Input {
     /// Can be sent again, to another node say.
-    File(Arc<File>),
+    File { file: Arc<File>, len: u64 },
+    /// Or a device: sent until it ends.
     Pipe(Box<dyn AsyncRead + Send + Unpin>),
 }
 
@@ -129,12 +120,13 @@ impl Put {
             Some("-") => "standard input".to_owned(),
             _ => printable(&file.display().to_string()),
         };
-        let mut source = self.open(file).await.map_err(|why| format!("{label}: {why}"))?;
+        let source = self.open(file).await.map_err(|why| format!("{label}: {why}"))?;
         let mut options = PutOptions::default();
         options.user_meta = user_meta.clone();
-        let progress = Progress::new(&label, source.len);
+        let progress = Progress::new(&label, source.bytes.len());
+        let body = source.bytes.into_body(progress.clone());
         let put = match &self.key {
-            Some(key) => node.put_key(key, source.body(progress.clone()), options).await,
+            Some(key) => node.put_key(key, body, options).await,
             None => {
                 let id = match self.id {
                     Some(id) => id,
@@ -143,7 +135,7 @@ impl Put {
                 options.name = source.name.clone();
                 options.level = self.level;
                 options.write = self.write.unwrap_or_default();
-                node.put(id, source.body(progress.clone()), options).await
+                node.put(id, body, options).await
             }
         };
         progress.clear();
@@ -159,7 +151,7 @@ impl Put {
         if file == Path::new("-") {
             let name = self.name.clone().unwrap_or_default();
             let bytes = Input::Pipe(Box::new(tokio::io::stdin()));
-            return Ok(Source { bytes, len: None, name });
+            return Ok(Source { bytes, name });
         }
         let opened = tokio::fs::File::open(file).await.map_err(|e| e.to_string())?;
         let about = opened.metadata().await.map_err(|e| e.to_string())?;
@@ -171,25 +163,31 @@ impl Put {
             None => own_name(file)?,
         };
         if !about.is_file() {
-            return Ok(Source { bytes: Input::Pipe(Box::new(opened)), len: None, name });
+            return Ok(Source { bytes: Input::Pipe(Box::new(opened)), name });
         }
-        let bytes = Input::File(Arc::new(opened.into_std().await));
-        Ok(Source { bytes, len: Some(about.len()), name })
+        let (file, len) = (Arc::new(opened.into_std().await), about.len());
+        Ok(Source { bytes: Input::File { file, len }, name })
     }
 }
 
-impl Source {
-    fn body(&mut self, progress: Progress) -> Body {
-        let pipe = Input::Pipe(Box::new(tokio::io::empty()));
-        match (std::mem::replace(&mut self.bytes, pipe), self.len) {
-            (Input::File(file), len) => {
+impl Input {
+    fn len(&self) -> Option<u64> {
+        match self {
+            Self::File { len, .. } => Some(*len),
+            Self::Pipe(_) => None,
+        }
+    }
+
+    fn into_body(self, progress: Progress) -> Body {
+        match self {
+            Self::File { file, len } => {
                 let open = move || {
                     progress.restart();
-                    of_file(Arc::clone(&file), len.unwrap_or_default(), progress.clone())
+                    of_file(Arc::clone(&file), len, progress.clone())
                 };
-                Body::restartable(open, len)
+                Body::restartable(open, Some(len))
             }
-            (Input::Pipe(reader), _) => of_pipe(reader, progress),
+            Self::Pipe(reader) => of_pipe(reader, progress),
         }
     }
 }
