@@ -1,9 +1,8 @@
 //! Comparing journals with the other nodes, one after the other, and making good what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -19,8 +18,8 @@ use super::peers::{Peer, post};
 use crate::env;
 use crate::http::Caller;
 use crate::journal::{
-    Change, DEPTH, FANOUT, Horizon, NodeId, Record, Space, Stamp, StoreError, encode_record,
-    entry_key, load_entry, record_of,
+    Change, DEPTH, FANOUT, Horizon, JournalStore, NodeId, Record, Space, Stamp, StoreError,
+    encode_record, entry_key, load_entry, load_gone, record_of,
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
@@ -65,7 +64,7 @@ impl Comparing {
 
 /// Compares with who has missed something, and with everybody now and then.
 pub(super) async fn run(node: &Weak<Inner>) {
-    let Some(news) = node.upgrade().map(|inner| std::sync::Arc::clone(&inner.cluster.news)) else {
+    let Some(news) = node.upgrade().map(|inner| Arc::clone(&inner.cluster.news)) else {
         return;
     };
     let mut failures = 0;
@@ -352,13 +351,29 @@ impl Inner {
             let some = wanted.get(..wanted.len().min(FRAME_RECORDS)).unwrap_or(wanted);
             // The next are on their way while these are made durable.
             let (merged, asked) =
-                tokio::join!(self.merge(std::mem::take(&mut came)), self.ask_records(peer, some));
+                tokio::join!(self.take_on(peer, came), self.ask_records(peer, some));
             merged?;
             let looked_at;
             (looked_at, came) = asked?;
             wanted = wanted.get(looked_at..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Takes on what came from a peer, and tells it of deletes that are forgotten here but for what
+    /// the bucket may still have.
+    async fn take_on(&self, peer: &Peer, records: Vec<Record>) -> Result<(), Error> {
+        let live = records.iter().filter(|r| r.live.is_some() && r.may_be_in_remote());
+        let mut refused: Vec<_> = live.map(|record| (record.id, record.stamp)).collect();
+        self.merge(records).await?;
+        refused.retain(|(id, _)| self.digest.lacks(*id));
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.store);
+        let load = move || deletes_of(store.as_ref(), &refused);
+        let deletes = env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?;
+        self.give(peer, deletes).await
     }
 
     /// Gives the peer what this node knows more about than the digests of the peer say.
@@ -549,7 +564,7 @@ impl Inner {
         if ids.len() > FRAME_RECORDS {
             return Err(too_much());
         }
-        let store = std::sync::Arc::clone(&self.store);
+        let store = Arc::clone(&self.store);
         let loaded = env::run(self.env.blocking.as_ref(), move || {
             let mut frame = Frame::new();
             let mut looked_at = 0u32;
@@ -571,7 +586,7 @@ impl Inner {
     }
 
     async fn load_records(&self, ids: &[ObjectId]) -> Result<Vec<Record>, Error> {
-        let (store, ids) = (std::sync::Arc::clone(&self.store), ids.to_vec());
+        let (store, ids) = (Arc::clone(&self.store), ids.to_vec());
         let load = move || {
             let mut records = Vec::with_capacity(ids.len());
             for id in ids {
@@ -581,6 +596,22 @@ impl Inner {
         };
         env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)
     }
+}
+
+/// The deletes by which a journal refuses these versions. Blocks.
+fn deletes_of(
+    store: &dyn JournalStore,
+    refused: &[(ObjectId, Stamp)],
+) -> Result<Vec<Record>, StoreError> {
+    let mut deletes = Vec::new();
+    for (id, stamp) in refused {
+        if let Some(gone) = load_gone(store, *id)?.filter(|gone| gone > stamp) {
+            let mut delete = Record::new(*id, gone, gone.time, None);
+            delete.in_remote = true;
+            deletes.push(delete);
+        }
+    }
+    Ok(deletes)
 }
 
 fn not_ready() -> Error {

@@ -7,7 +7,8 @@ use objstore_client::types::{Level, ObjectId};
 
 use super::change::Committed;
 use super::format::entry_key;
-use super::past::{Horizon, gone_key, load_gone, old_tombs, tomb_key};
+use super::intents::Note;
+use super::past::{Horizon, dropped, gone, gone_for_good, load_gone, old_tombs, tomb_key};
 use super::record::{Entry, Presence, Record};
 use super::stamp::Stamp;
 use super::store::Space;
@@ -46,8 +47,9 @@ impl Writer {
             if record.may_be_in_remote() && record.live.is_some() {
                 let gone = load_gone(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
                 match gone {
+                    // Whoever has it is told of the delete when journals are compared.
                     Some(gone) if gone >= stamp => return Ok(false),
-                    Some(_) => group.batch.remove(Space::Meta, gone_key(id)),
+                    Some(_) => gone_for_good(id).into_iter().for_each(|note| group.note(note)),
                     None => {}
                 }
             }
@@ -58,7 +60,8 @@ impl Writer {
         };
         if is_past && record.live.is_none() && stamp > known.entry.record.stamp {
             // A delete that this node missed and the others have forgotten by now.
-            self.remove(&known, record.may_be_in_remote().then_some(stamp), group);
+            let gone = record.may_be_in_remote().then(|| gone(id, stamp));
+            self.remove(&known, gone, group);
             return Ok(true);
         }
         let is_older = stamp < known.entry.record.stamp;
@@ -150,7 +153,8 @@ impl Writer {
         for (id, stamp) in versions {
             if let Some(known) = self.current_version(id, stamp, group)? {
                 let record = &known.entry.record;
-                self.remove(&known, record.may_be_in_remote().then_some(stamp), group);
+                let dropped = record.may_be_in_remote().then(|| dropped(id, stamp));
+                self.remove(&known, dropped, group);
             }
         }
         Ok(Judged::done(Committed::Noted))
@@ -176,19 +180,20 @@ impl Writer {
             if let Some(known) = self.current_version(id, stamp, group)?
                 && known.entry.live().is_none()
             {
-                self.remove(&known, known.entry.record.in_remote.then_some(stamp), group);
+                let gone = known.entry.record.in_remote.then(|| gone(id, stamp));
+                self.remove(&known, gone, group);
             }
         }
         Ok(Judged::done(Committed::Collected { more }))
     }
 
-    /// Removes an object from the journal. Where the remote may have it, the stamp up to which it
-    /// must not come back from there stays.
-    fn remove(&mut self, known: &Arc<Hot>, gone: Option<Stamp>, group: &mut Group) {
+    /// Removes an object from the journal. Where the remote may have it, a note stays of the stamp
+    /// up to which it must not come back from there.
+    fn remove(&mut self, known: &Arc<Hot>, barred: Option<Note>, group: &mut Group) {
         let entry = &known.entry;
         let (id, stamp) = (entry.record.id, entry.record.stamp);
-        if let Some(gone) = gone {
-            group.batch.put(Space::Meta, gone_key(id), super::format::encode(&gone));
+        if let Some(barred) = barred {
+            group.note(barred);
         }
         match entry.live() {
             None => group.batch.remove(Space::Meta, tomb_key(id, stamp)),

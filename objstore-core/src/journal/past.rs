@@ -13,6 +13,9 @@ use super::store::{JournalStore, Space, StoreError};
 const TOMBS: &[u8] = b"tomb/";
 /// Objects whose tombstones were collected while the remote may still have them.
 const GONE: &[u8] = b"gone/";
+/// Objects that were given up because the cluster did not have them any more, while the remote may
+/// still have them. Nobody showed a delete of them.
+const DROPPED: &[u8] = b"dropped/";
 const HORIZON: &[u8] = b"horizon";
 /// What was agreed with another node.
 const SYNC: &[u8] = b"sync/";
@@ -21,8 +24,18 @@ pub(super) fn tomb_key(id: ObjectId, stamp: Stamp) -> Bytes {
     [TOMBS, stamp.to_bytes().as_slice(), id.to_bytes().as_slice()].concat().into()
 }
 
-pub(super) fn gone_key(id: ObjectId) -> Bytes {
-    [GONE, id.to_bytes().as_slice()].concat().into()
+fn key(of: &[u8], id: ObjectId) -> Bytes {
+    [of, id.to_bytes().as_slice()].concat().into()
+}
+
+/// The note that an object was deleted with this stamp, by a tombstone that is collected.
+pub(super) fn gone(id: ObjectId, stamp: Stamp) -> Note {
+    Note { key: key(GONE, id), value: Some(encode(&stamp)) }
+}
+
+/// The note that the version with this stamp was given up.
+pub(super) fn dropped(id: ObjectId, stamp: Stamp) -> Note {
+    Note { key: key(DROPPED, id), value: Some(encode(&stamp)) }
 }
 
 /// Tombstones with a stamp before `time`, the oldest first, at most `limit`. Blocks.
@@ -54,12 +67,22 @@ pub(crate) fn load_gone(
     store: &dyn JournalStore,
     id: ObjectId,
 ) -> Result<Option<Stamp>, StoreError> {
-    store.get(Space::Meta, &gone_key(id))?.map(|value| decode(&value)).transpose()
+    store.get(Space::Meta, &key(GONE, id))?.map(|value| decode(&value)).transpose()
 }
 
-/// The note that the remote has no such object any more.
-pub(crate) fn gone_for_good(id: ObjectId) -> Note {
-    Note { key: gone_key(id), value: None }
+/// The stamp up to which an object is not to come back from the remote. Blocks.
+pub(crate) fn load_barred(
+    store: &dyn JournalStore,
+    id: ObjectId,
+) -> Result<Option<Stamp>, StoreError> {
+    let dropped = store.get(Space::Meta, &key(DROPPED, id))?;
+    let dropped = dropped.map(|value| decode(&value)).transpose()?;
+    Ok(load_gone(store, id)?.max(dropped))
+}
+
+/// The notes that the remote has nothing of an object any more that must not come back.
+pub(crate) fn gone_for_good(id: ObjectId) -> Vec<Note> {
+    [GONE, DROPPED].map(|of| Note { key: key(of, id), value: None }).into()
 }
 
 /// The times of two clocks up to which deletes are known, kept across starts.

@@ -22,7 +22,7 @@ use super::format::{
 };
 use super::intents::{Note, PendingVersion, QueuedUpload, load_pending, load_queued, pending_key};
 use super::mark::Mark;
-use super::past::{Horizon, gone_for_good, load_gone};
+use super::past::{Horizon, gone_for_good, load_barred};
 use super::record::{Entry, Presence, Record};
 use super::stamp::StampSource;
 use super::store::{Batch, JournalStore, Space, StoreError};
@@ -492,12 +492,12 @@ impl Writer {
                 return Err(Stop::At(Committed::Made(Arc::clone(&known.entry.meta))));
             }
         }
-        let gone = load_gone(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
-        if gone.is_some_and(|gone| gone >= record.stamp) {
+        let barred = load_barred(self.store.as_ref(), id).map_err(crate::ops::journal_error)?;
+        if barred.is_some_and(|barred| barred >= record.stamp) {
             return Err(Stop::Failed(crate::ops::not_found()));
         }
-        if gone.is_some() {
-            group.note(gone_for_good(id));
+        if barred.is_some() {
+            gone_for_good(id).into_iter().for_each(|note| group.note(note));
         }
         // Its node may have had a clock ahead of ours; what is put from now on is later.
         self.stamps.saw(record.stamp.time);

@@ -14,7 +14,7 @@ use crate::bodies::UNIT;
 use crate::cache::Hot;
 use crate::env;
 use crate::fills::PeerReply;
-use crate::journal::{Change, Presence, Record, gone_for_good, load_gone};
+use crate::journal::{Change, Presence, Record, gone_for_good, load_barred};
 use crate::node::Inner;
 use crate::ops::{journal_error, not_found, remote_error};
 use crate::remote::{
@@ -305,9 +305,9 @@ impl Inner {
     /// The remote does not have an object: a delete of it need not be remembered on its account.
     async fn forget_gone(&self, id: ObjectId) -> Result<(), Error> {
         let store = Arc::clone(&self.store);
-        let load = move || load_gone(store.as_ref(), id);
+        let load = move || load_barred(store.as_ref(), id);
         if env::run(self.env.blocking.as_ref(), load).await?.map_err(journal_error)?.is_some() {
-            self.commit(Change::Note(vec![gone_for_good(id)])).await?;
+            self.commit(Change::Note(gone_for_good(id))).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use objstore_client::types::{Level, ObjectId};
 
 use crate::bodies::{file_path, verify_inline};
 use crate::journal::{
-    Intents, JournalStore, NodeId, Presence, Space, StoreError, body_key, decode_entry,
+    Horizon, Intents, JournalStore, NodeId, Presence, Space, StoreError, body_key, decode_entry,
     encode_record,
 };
 
@@ -83,6 +83,15 @@ pub fn seen_waiting(store: &dyn JournalStore) -> Result<Vec<String>, StoreError>
     });
     let begun = intents.begun.iter().map(|begun| format!("{} is begun", begun.key));
     Ok(pending.chain(queued).chain(begun).collect())
+}
+
+/// Up to which times deletes are forgotten and known here. Blocks.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn seen_horizon(store: &dyn JournalStore) -> Result<String, StoreError> {
+    let horizon = Horizon::load(store)?;
+    Ok(format!("forgotten before {}, known before {}", horizon.collected, horizon.covered))
 }
 
 fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError> {

@@ -15,7 +15,7 @@ mod steps;
 mod task_blocking;
 mod trace;
 
-pub use journal_view::{SeenLive, SeenRecord, seen_records, seen_waiting};
+pub use journal_view::{SeenLive, SeenRecord, seen_horizon, seen_records, seen_waiting};
 pub use memory_disk::MemoryDisk;
 pub use memory_network::MemoryNetwork;
 pub use remote_adapters::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use objstore_core::options::GetOptions;
 use objstore_core::remote::{RemoteGet, RemoteStore};
-use objstore_core::testing::{SeenRecord, seen_records, seen_waiting};
+use objstore_core::testing::{SeenRecord, seen_horizon, seen_records, seen_waiting};
 use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
 use objstore_core::{Error, ErrorKind, Node, NodeId};
 
@@ -106,8 +106,10 @@ fn restless(world: &mut World) -> String {
         if let Some(id) = differing.first() {
             let (ours, theirs) = (records.get(id), others.get(id));
             let count = differing.len();
+            let horizon = |number: usize| seen_horizon(world.machines[number].journal.as_ref());
+            let horizons: Vec<_> = up.iter().map(|number| horizon(*number)).collect();
             return format!(
-                "{count} records differ, {id} is {ours:?} on node {number} and {theirs:?} on node {}",
+                "{count} records differ, {id} is {ours:?} on node {number} and {theirs:?} on node {}; deletes are {horizons:?}",
                 up[0]
             );
         }
