@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use objstore_client::Error;
 
+use super::compare::State;
 use crate::env;
-use crate::journal::{Agreed, Change, Committed, Horizon, JournalStore, NodeId, StoreError};
+use crate::journal::{
+    Agreed, Change, Committed, Horizon, JournalStore, NodeId, StoreError, among, load_among,
+};
 use crate::node::Inner;
 use crate::ops::journal_error;
 
@@ -25,6 +28,10 @@ struct Table {
     floors: BTreeMap<NodeId, u64>,
     /// Who counted when that was last looked at; none right after a start.
     counted: Option<BTreeSet<NodeId>>,
+    /// The nodes among whom the horizon was found.
+    among: BTreeSet<NodeId>,
+    /// What was before this time has been collected since the start.
+    swept: u64,
     /// Agreements from before this time of ours are worth nothing: a member was given up then, and
     /// what only one node had of it has to reach the others first.
     since: u64,
@@ -34,7 +41,8 @@ impl Agreements {
     /// What a journal remembers. Blocks.
     pub(super) fn load(store: &dyn JournalStore) -> Result<Self, StoreError> {
         let agreed = Agreed::load_all(store)?.into_iter().collect();
-        Ok(Self(Mutex::new(Table { agreed, ..Table::default() })))
+        let among = load_among(store)?;
+        Ok(Self(Mutex::new(Table { agreed, among, ..Table::default() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -82,6 +90,11 @@ impl Agreements {
             if given > table.since { given } else { 0 }
         };
         counted.iter().map(given).min().unwrap_or(u64::MAX)
+    }
+
+    /// The nodes among whom this node's horizon was found.
+    pub(super) fn among(&self) -> BTreeSet<NodeId> {
+        self.lock().among.clone()
     }
 
     /// The lowest floor of the others.
@@ -149,29 +162,71 @@ impl Inner {
         Ok(())
     }
 
-    /// Collects the tombstones of which every member knows, as far as this node can tell.
-    pub(super) async fn collect_known(&self) -> Result<(), Error> {
+    /// The time before which every member knows of every delete, as far as this node can tell.
+    fn known_by_all(&self) -> u64 {
         let counted = self.counted();
         let agreements = &self.cluster.agreements;
-        let keep = Duration::from_millis(self.settings.cluster.tombstone_keep_ms);
-        let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
-        let horizon = self
-            .floor()
+        self.floor()
             .min(agreements.floor_of_others(&counted))
             .min(agreements.heard_of_all(counted.iter().copied()))
-            .min(self.env.clock.wall_nanos().saturating_sub(keep));
-        self.collect_before(Horizon { collected: horizon, covered: horizon }).await
     }
 
-    /// Moves the horizon, and collects what lies before it.
-    pub(super) async fn collect_before(&self, horizon: Horizon) -> Result<(), Error> {
-        let known = self.shared.horizon();
-        if horizon.collected <= known.collected && horizon.covered <= known.covered {
+    /// Collects the tombstones of which every member has known for long enough. The horizon moves
+    /// with them only: who has nothing to forget keeps nobody's deletes out.
+    pub(super) async fn collect_known(&self) -> Result<(), Error> {
+        let keep = Duration::from_millis(self.settings.cluster.tombstone_keep_ms);
+        let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
+        let mut members = self.counted();
+        let known = self.known_by_all();
+        let before = known.min(self.env.clock.wall_nanos().saturating_sub(keep));
+        if known >= self.shared.horizon().collected {
+            members.insert(self.node_id);
+            self.found_among(members).await?;
+        }
+        self.collect(Horizon { collected: 0, covered: before }, before).await
+    }
+
+    /// Takes on the horizon of a peer, from which this node has everything before it, and collects
+    /// what is before it here. A peer that did not count this node cannot have counted all that this
+    /// node counts: then no more is collected than every member knows of. A horizon from the future
+    /// is none.
+    pub(super) async fn collect_like(&self, peer: &State) -> Result<(), Error> {
+        let State { horizon, .. } = *peer;
+        if self.is_beyond(horizon) {
             return Ok(());
         }
+        let known = self.shared.horizon();
+        let among: BTreeSet<_> = peer.among.iter().copied().map(NodeId).collect();
+        let before = match among.contains(&self.node_id) {
+            true => horizon,
+            false => horizon.min(self.known_by_all()),
+        };
+        let swept = self.cluster.agreements.lock().swept;
+        if horizon <= known.collected && horizon <= known.covered && before <= swept {
+            return Ok(());
+        }
+        if horizon > known.collected {
+            self.found_among(among).await?;
+        }
+        self.collect(Horizon { collected: horizon, covered: horizon }, before).await
+    }
+
+    /// Writes down among whom a horizon was found. The one there is was before it, and holds among
+    /// them too, should this be the last that is written.
+    async fn found_among(&self, nodes: BTreeSet<NodeId>) -> Result<(), Error> {
+        if self.cluster.agreements.among() != nodes {
+            self.commit(Change::Note(vec![among(&nodes)])).await?;
+            self.cluster.agreements.lock().among = nodes;
+        }
+        Ok(())
+    }
+
+    async fn collect(&self, horizon: Horizon, before: u64) -> Result<(), Error> {
         while let Committed::Collected { more: true } =
-            self.commit(Change::Collect(horizon)).await?
+            self.commit(Change::Collect { horizon, before }).await?
         {}
+        let mut table = self.cluster.agreements.lock();
+        table.swept = table.swept.max(before);
         Ok(())
     }
 

@@ -47,8 +47,10 @@ pub(super) struct State {
     /// The time by the node's stamps.
     pub(super) moment: u64,
     pub(super) root: u128,
-    /// Tombstones before this are collected.
+    /// Tombstones before this may be collected.
     pub(super) horizon: u64,
+    /// The nodes every one of which knew of all deletes before the horizon, as far as is known.
+    pub(super) among: Vec<u128>,
     /// The time up to which all members have what the node had.
     pub(super) floor: u64,
     /// The nodes that count as members, the node itself included.

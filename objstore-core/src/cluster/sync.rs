@@ -18,8 +18,8 @@ use super::peers::{Peer, post};
 use crate::env;
 use crate::http::Caller;
 use crate::journal::{
-    Change, DEPTH, FANOUT, Horizon, JournalStore, NodeId, Record, Space, Stamp, StoreError,
-    encode_record, entry_key, load_entry, load_gone, record_of,
+    Change, DEPTH, FANOUT, JournalStore, NodeId, Record, Space, Stamp, StoreError, encode_record,
+    entry_key, load_entry, load_gone, record_of,
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
@@ -186,6 +186,14 @@ impl Inner {
             moment,
             root,
             horizon: self.shared.horizon().collected,
+            among: self
+                .cluster
+                .agreements
+                .among()
+                .iter()
+                .map(|id| id.0)
+                .take(compare::MEMBERS)
+                .collect(),
             floor: self.floor(),
             members: members.into_iter().map(|id| id.0).take(compare::MEMBERS).collect(),
             is_behind: false,
@@ -200,7 +208,6 @@ impl Inner {
         self.heard_state(peer.id, &theirs);
         let members = theirs.members();
         let is_behind = self.is_behind(theirs.horizon, &members);
-        let horizon = Horizon { collected: theirs.horizon, covered: theirs.horizon };
         if ours.root != theirs.root {
             if theirs.is_behind && !is_behind {
                 return Err(Error::new(
@@ -214,13 +221,13 @@ impl Inner {
                 members: members.iter().filter(|id| **id != self.node_id).map(|id| id.0).collect(),
             });
             if offer.is_none() {
-                self.collect_before(horizon).await?;
+                self.collect_like(&theirs).await?;
             }
             self.make_good(peer, offer.as_ref()).await?;
             self.take_step(peer, compare::step(Kind::Done, &ours.moment)).await?;
         }
         self.agree(peer.id, Some(ours.moment), Some(theirs.moment)).await?;
-        self.collect_before(horizon).await
+        self.collect_like(&theirs).await
     }
 
     fn heard_state(&self, node: NodeId, state: &State) {
@@ -512,8 +519,7 @@ impl Inner {
         self.heard_state(caller.node, theirs);
         let is_behind = self.is_behind(theirs.horizon, &theirs.members());
         if !is_behind {
-            let horizon = Horizon { collected: theirs.horizon, covered: theirs.horizon };
-            self.collect_before(horizon).await?;
+            self.collect_like(theirs).await?;
         }
         let mut ours = self.state().await?;
         ours.is_behind = is_behind;

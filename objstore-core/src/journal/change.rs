@@ -86,9 +86,12 @@ pub(crate) enum Change {
     Evict(Vec<(ObjectId, Stamp)>),
     /// From now on this node sees to it that the remote has these versions, while they are current.
     Verify(Vec<(ObjectId, Stamp)>),
-    /// Moves the horizon to the later of this one and the one there is, and forgets some of the
-    /// tombstones before it.
-    Collect(Horizon),
+    /// Forgets some of the tombstones before a time, and moves the horizon to the latest of this
+    /// one, the one there is, and what was forgotten.
+    Collect {
+        horizon: Horizon,
+        before: u64,
+    },
     /// This chore was done for this version. Nothing if it is to be done for another by now.
     Done {
         chore: Chore,

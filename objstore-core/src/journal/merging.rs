@@ -160,20 +160,26 @@ impl Writer {
         Ok(Judged::done(Committed::Noted))
     }
 
-    /// Moves the horizon, and collects some of the tombstones before it.
-    pub(super) fn collect(&mut self, horizon: Horizon, group: &mut Group) -> Result<Judged, Stop> {
+    /// Takes on a horizon, and collects some of the tombstones before a time.
+    pub(super) fn collect(
+        &mut self,
+        horizon: Horizon,
+        before: u64,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        let old = old_tombs(self.store.as_ref(), before, COLLECTED_TOGETHER)
+            .map_err(crate::ops::journal_error)?;
+        let more = old.len() == COLLECTED_TOGETHER;
+        let forgotten = old.last().map_or(0, |(_, stamp)| stamp.time.saturating_add(1));
         let moved = Horizon {
+            collected: horizon.collected.max(self.horizon.collected).max(forgotten),
             covered: horizon.covered.max(self.horizon.covered),
-            collected: horizon.collected.max(self.horizon.collected),
         };
         if moved != self.horizon {
             self.horizon = moved;
             group.note(moved.note());
             group.horizon = Some(moved);
         }
-        let old = old_tombs(self.store.as_ref(), moved.collected, COLLECTED_TOGETHER)
-            .map_err(crate::ops::journal_error)?;
-        let more = old.len() == COLLECTED_TOGETHER;
         for (id, stamp) in old {
             // Also when it is in the way of nothing any more.
             group.batch.remove(Space::Meta, tomb_key(id, stamp));

@@ -37,7 +37,7 @@ pub(crate) use intents::{
     BegunUpload, Intents, Note, QueuedUpload, each, load_pending, oldest_pending,
 };
 pub(crate) use mark::{LogCopy, Mark};
-pub(crate) use past::{Agreed, Horizon, gone_for_good, load_barred, load_gone};
+pub(crate) use past::{Agreed, Horizon, among, gone_for_good, load_among, load_barred, load_gone};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};
 pub(crate) use todo::{Chore, Todo};

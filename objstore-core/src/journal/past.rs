@@ -1,5 +1,7 @@
 //! What is kept so that deletes stay deleted, and can be forgotten one day.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use objstore_client::types::ObjectId;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ const GONE: &[u8] = b"gone/";
 /// still have them. Nobody showed a delete of them.
 const DROPPED: &[u8] = b"dropped/";
 const HORIZON: &[u8] = b"horizon";
+/// The nodes among whom the horizon was found.
+const AMONG: &[u8] = b"among";
 /// What was agreed with another node.
 const SYNC: &[u8] = b"sync/";
 
@@ -88,7 +92,7 @@ pub(crate) fn gone_for_good(id: ObjectId) -> Vec<Note> {
 /// The times of two clocks up to which deletes are known, kept across starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Horizon {
-    /// Tombstones with stamps before this are collected.
+    /// Tombstones with stamps before this may be collected, here or elsewhere.
     pub(crate) collected: u64,
     /// Every tombstone with a stamp before this has come here.
     pub(crate) covered: u64,
@@ -103,6 +107,19 @@ impl Horizon {
     pub(crate) fn load(store: &dyn JournalStore) -> Result<Self, StoreError> {
         store.get(Space::Meta, HORIZON)?.map_or(Ok(Self::default()), |value| decode(&value))
     }
+}
+
+/// The note of the nodes every one of which knew of all deletes before the horizon.
+pub(crate) fn among(nodes: &BTreeSet<NodeId>) -> Note {
+    let nodes: Vec<_> = nodes.iter().map(|node| node.0).collect();
+    Note { key: Bytes::from_static(AMONG), value: Some(encode(&nodes)) }
+}
+
+/// The nodes that were kept with the horizon; none if it was found by nobody. Blocks.
+pub(crate) fn load_among(store: &dyn JournalStore) -> Result<BTreeSet<NodeId>, StoreError> {
+    let nodes = store.get(Space::Meta, AMONG)?;
+    let nodes: Vec<u128> = nodes.map(|value| decode(&value)).transpose()?.unwrap_or_default();
+    Ok(nodes.into_iter().map(NodeId).collect())
 }
 
 /// What this node and another have of each other, in times of stamps.

@@ -290,7 +290,7 @@ impl Writer {
             Change::Drop(versions) => self.drop_versions(versions, group),
             Change::Evict(versions) => self.evict(versions, group),
             Change::Renew(ids) => self.renew(ids, group),
-            Change::Collect(horizon) => self.collect(horizon, group),
+            Change::Collect { horizon, before } => self.collect(horizon, before, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),
         });
         match judged {
