@@ -33,18 +33,20 @@ pub async fn healed(world: &mut World) -> Vec<String> {
     world.heal();
     let mut wrong = std::mem::take(&mut world.model().wrong);
     let mut unrest = String::new();
-    for _ in 0..PATIENCE {
+    for look in 0..PATIENCE {
         world.reap();
         for number in world.down() {
             world.start(number, false).await;
         }
         tokio::time::sleep(LOOK_EVERY).await;
         unrest = restless(world);
-        if unrest.is_empty() {
-            unrest = strangers(world).await;
-        }
-        if unrest.is_empty() {
-            break;
+        // A delete that some have forgotten may be kept for a member that will not come back.
+        if unrest.is_empty() || (world.keeps_deletes.is_some() && look > PATIENCE / 2) {
+            let strangers = strangers(world).await;
+            if unrest.is_empty() && strangers.is_empty() {
+                break;
+            }
+            unrest.push_str(&strangers);
         }
     }
     if !unrest.is_empty() {
@@ -169,8 +171,9 @@ fn acknowledged(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Optio
     };
     let maybe: Vec<&Op> = ops.iter().filter(may).collect();
     let Some(seen) = seen else {
-        let gone = winner.is_none_or(|(_, op)| matches!(op.kind, Kind::Delete { .. }))
-            || maybe.iter().any(|op| matches!(op.kind, Kind::Delete { .. }));
+        let won = |op: &&Op| matches!(op.outcome, Outcome::Acked { stamp, .. } if stamp == sure);
+        let gone = winner.is_none()
+            || ops.iter().filter(won).chain(maybe).any(|op| matches!(op.kind, Kind::Delete { .. }));
         return (!gone).then(|| format!("{id} was acknowledged and is nowhere: {winner:?}"));
     };
     if seen.time < sure {
