@@ -116,6 +116,17 @@ impl Writer {
                 group.todo(Chore::Verify, id, stamp);
             }
         }
+        // What this node wrote and does not know was lost with its disk: whether it had been stored
+        // nobody else can tell.
+        let is_own = stamp.node == self.stamps.node().0;
+        if is_own
+            && record
+                .live
+                .as_ref()
+                .is_some_and(|l| l.level > Level::Local && l.remote_etag.is_none())
+        {
+            group.todo(Chore::Verify, id, stamp);
+        }
         if record.level() == Level::Full {
             group.todo(Chore::Want, id, stamp);
         }

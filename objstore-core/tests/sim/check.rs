@@ -35,6 +35,9 @@ pub async fn healed(world: &mut World) -> Vec<String> {
     let mut unrest = String::new();
     for look in 0..PATIENCE {
         world.reap();
+        if look == PATIENCE / 4 {
+            world.stop_islands().await;
+        }
         for number in world.down() {
             world.start(number, false).await;
         }

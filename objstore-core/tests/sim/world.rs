@@ -12,6 +12,7 @@ use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{
     MemoryDisk, SeededEntropy, SimClock, SimNetwork, Steps, TaskBlocking, Trace,
 };
+use objstore_core::types::PeerState;
 use objstore_core::{Error, Node, NodeId, Settings};
 use tokio::task::JoinHandle;
 
@@ -197,6 +198,18 @@ impl World {
     pub fn cut_power(&mut self, number: usize) {
         self.machines[number].steps.stop();
         self.reap();
+    }
+
+    /// Stops who has nobody: all it knew of have left for good. It needs to be told of another.
+    pub async fn stop_islands(&mut self) {
+        for number in self.up() {
+            let peers = self.machines[number].node.as_ref().map(Node::peers).unwrap_or_default();
+            if peers.iter().all(|peer| peer.state != PeerState::Alive) {
+                self.machines[number].met = false;
+                // It may have been told to stop already.
+                let _ = self.shut_down(number).await;
+            }
+        }
     }
 
     /// Clears away what machines without power were doing.
