@@ -3,7 +3,7 @@
  *
  * A store keeps objects: an id, a body of bytes, what is known about them. objstore_open_node() starts a
  * node in this process, on two directories or in memory, alone or as a member of a cluster, with a bucket
- * behind it or without.
+ * behind it or without. objstore_connect() is for nodes that run elsewhere; all that follows is the same.
  *
  *     objstore_store *store = NULL;
  *     objstore_error *error = NULL;
@@ -219,7 +219,8 @@ typedef struct objstore_reader objstore_reader;
 typedef struct objstore_result objstore_result;
 
 /*
- A node in this process. From objstore_open_node(); ends with objstore_close().
+ A node in this process, from objstore_open_node(), or nodes elsewhere, from objstore_connect(); ends
+ with objstore_close().
  */
 typedef struct objstore_store objstore_store;
 
@@ -570,6 +571,8 @@ objstore_config *objstore_config_new(void);
  - thread-name: what they are called, up to 15 bytes; by default "objstore"
  - new-node-id: "1" takes a new node id, for directories that were copied from another node's
 
+ objstore_connect() takes threads, thread-name and what it says itself, and none of the others.
+
  OBJSTORE_CONFIGURATION when there is no such setting or it does not take this.
  */
 objstore_status objstore_config_set(objstore_config *config,
@@ -605,6 +608,33 @@ objstore_status objstore_config_free(objstore_config *config);
 objstore_status objstore_open_node(const objstore_config *config,
                                    objstore_store **store,
                                    objstore_error **error);
+
+/*
+ A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
+ `nodes` are their addresses, separated by commas: "host", "host:port" or "http://host:port", port
+ 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
+ is well again. Calls are tried again, on another node where there is one, where doing it twice is the
+ same as doing it once; a read that breaks off goes on where it was, with the same version. What a
+ writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
+ may have been made or not.
+
+ `config`, which may be null, takes threads and thread-name, and what is about a connection:
+
+ - timeout: how long a call may take, all tries in it, such as "30s"; no limit by default
+ - stall-timeout: how long a node may be silent; "30s" by default
+ - answer-timeout: how long a node may take to answer a change it has all of; "5m" by default
+ - tries: how often each node is tried at most in a call; 3 by default
+
+ What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
+ objstore_private_addr(), objstore_drain(), and messages.
+
+ Does not block: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
+ none, or a setting is about a node in this process.
+ */
+objstore_status objstore_connect(const char *nodes,
+                                 const objstore_config *config,
+                                 objstore_store **store,
+                                 objstore_error **error);
 
 /*
  Closes a store; null is fine. From now on the handle is none (OBJSTORE_BAD_HANDLE). Listeners are
@@ -1333,7 +1363,8 @@ objstore_status objstore_serve(objstore_store *store,
                                objstore_error **error);
 
 /*
- The id of the node, a ULID of 26 characters; freed with objstore_text_free().
+ The id of the node, a ULID of 26 characters; freed with objstore_text_free(). Over a connection the
+ id of one of the nodes, which is asked: then it blocks.
  */
 objstore_status objstore_node_id(objstore_store *store, objstore_text **id, objstore_error **error);
 
@@ -1353,7 +1384,8 @@ objstore_status objstore_peers(objstore_store *store, objstore_text **json, objs
 
 /*
  Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
- its cluster where it has one. False when `store` is none.
+ its cluster where it has one. False when `store` is none. Over a connection a node there is asked,
+ once: then it blocks, and is false when none answers.
  */
 bool objstore_is_ready(const objstore_store *store);
 

@@ -262,6 +262,12 @@ public:
         return all;
     }
     Meta meta() const { return Meta(objstore_reader_meta(get())); }
+    /* The place of the first byte in the object, and how many come. */
+    std::pair<uint64_t, uint64_t> range() const {
+        uint64_t first = 0, length = 0;
+        detail::check(objstore_reader_range(get(), &first, &length));
+        return {first, length};
+    }
     void cancel() { detail::check(objstore_reader_cancel(get())); }
     objstore_reader *get() const noexcept { return reader_.get(); }
 
@@ -292,9 +298,19 @@ private:
     detail::Owned<objstore_writer, objstore_writer_free> writer_;
 };
 
-/* A node in this process. Any thread may use it; closed when it is destroyed, for 5 s at most. */
+/* A node in this process, or nodes elsewhere. Any thread may use it; closed when it is destroyed, for 5 s
+ * at most. */
 class Store {
 public:
+    /* To nodes elsewhere: "host", "host:port" or "http://host:port", separated by commas. */
+    static Store connect(const std::string &nodes, const Config &config = Config()) {
+        objstore_store *store = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_connect(nodes.c_str(), config.get(), &store, error);
+        });
+        return Store(store);
+    }
+    /* A node in this process. */
     explicit Store(const Config &config) {
         objstore_store *store = nullptr;
         detail::checked([&](objstore_error **error) {
@@ -343,6 +359,13 @@ public:
         });
         return Meta(meta);
     }
+    Meta set_level(const Id &id, int level, int write = OBJSTORE_WRITE_DEFAULT) {
+        objstore_meta *meta = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_set_level(get(), id.get(), level, write, &meta, error);
+        });
+        return Meta(meta);
+    }
     void remove(const Id &id) {
         detail::checked([&](objstore_error **error) {
             return objstore_delete(get(), id.get(), nullptr, error);
@@ -374,6 +397,7 @@ public:
     objstore_store *get() const noexcept { return store_.get(); }
 
 private:
+    explicit Store(objstore_store *store) : store_(store) {}
     static objstore_status close_it(objstore_store *store) {
         return objstore_close(store, 5000, nullptr);
     }

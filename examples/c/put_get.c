@@ -1,7 +1,7 @@
-/* Puts a file into a store of its own and gets it back: put_get FILE [DIRECTORY]
+/* Puts a file into a store and gets it back: put_get FILE [DIRECTORY | http://NODE]
  *
- * Without a directory everything is kept in memory. With one, what was put is there again the next
- * time. */
+ * The store is a node of this program's own. Without a directory it keeps everything in memory; with one,
+ * what was put is there again the next time. Or it is a node that runs elsewhere; nothing else differs. */
 #include <objstore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +83,7 @@ int main(int argc, char **argv)
     int bad;
 
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: put_get FILE [DIRECTORY]\n");
+        fprintf(stderr, "usage: put_get FILE [DIRECTORY | http://NODE]\n");
         return 2;
     }
     file = fopen(argv[1], "rb");
@@ -93,15 +93,18 @@ int main(int argc, char **argv)
     }
 
     config = objstore_config_new();
-    if (argc == 3) {
+    if (argc == 3 && strncmp(argv[2], "http://", 7) == 0) {
+        bad = objstore_connect(argv[2], NULL, &store, &error) != OBJSTORE_OK;
+    } else if (argc == 3) {
         snprintf(path, sizeof path, "%s/state", argv[2]);
         objstore_config_set(config, "state-dir", path, NULL);
         snprintf(path, sizeof path, "%s/files", argv[2]);
         objstore_config_set(config, "files-dir", path, NULL);
+        bad = objstore_open_node(config, &store, &error) != OBJSTORE_OK;
     } else {
         objstore_config_set(config, "in-memory", "1", NULL);
+        bad = objstore_open_node(config, &store, &error) != OBJSTORE_OK;
     }
-    bad = objstore_open_node(config, &store, &error) != OBJSTORE_OK;
     objstore_config_free(config);
     if (bad) {
         fclose(file);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use objstore_core::{Error, ErrorKind, Message, Received, Subscription};
 use tokio::net::TcpListener;
 
+use crate::backend::Backend;
 use crate::boundary::{bytes, call, cleared, free, place, quietly, text_or_none, wanted};
 use crate::engine::Engine;
 use crate::error::{Failure, c_string};
@@ -75,7 +76,8 @@ pub extern "C" fn objstore_serve(
     })
 }
 
-/// The id of the node, a ULID of 26 characters; freed with objstore_text_free().
+/// The id of the node, a ULID of 26 characters; freed with objstore_text_free(). Over a connection the
+/// id of one of the nodes, which is asked: then it blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_node_id(
     store: *mut objstore_store,
@@ -84,7 +86,8 @@ pub extern "C" fn objstore_node_id(
 ) -> objstore_status {
     call(error, || {
         let id = place(id, "id")?;
-        let node_id = handles::get::<Store>(store)?.backend.node()?.id().to_string();
+        let ask = |backend: Backend| async move { backend.node_id().await };
+        let node_id = handles::get::<Store>(store)?.run(Vec::new(), ask)?;
         *id = handles::give(Text(c_string(&node_id)));
         Ok(())
     })
@@ -122,10 +125,14 @@ pub extern "C" fn objstore_peers(
 }
 
 /// Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
-/// its cluster where it has one. False when `store` is none.
+/// its cluster where it has one. False when `store` is none. Over a connection a node there is asked,
+/// once: then it blocks, and is false when none answers.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_is_ready(store: *const objstore_store) -> bool {
-    quietly(false, || Ok(handles::get::<Store>(store)?.backend.node()?.is_ready()))
+    quietly(false, || {
+        let ask = |backend: Backend| async move { backend.is_ready().await };
+        handles::get::<Store>(store)?.run(Vec::new(), ask)
+    })
 }
 
 /// Says that the node is about to be closed: objstore_is_ready() and /readyz turn at once, requests

@@ -1,12 +1,17 @@
 #![allow(unsafe_code)] // exports, and texts of the caller's
 
 use std::ffi::c_char;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use objstore_core::config::{NamedSettings, SettingError, Shape, address, parse_file, yes_or_no};
+use objstore_client::ClientBuilder;
+use objstore_core::config::{
+    NamedSettings, SettingError, Shape, address, duration, parse_file, yes_or_no,
+};
 use objstore_core::{Error, ErrorKind};
 
 use crate::boundary::{call, free, made, text};
+use crate::engine::Engine;
 use crate::error::Failure;
 use crate::handles::{self, Handle};
 use crate::status::objstore_status;
@@ -21,6 +26,38 @@ pub(crate) struct Settings {
     pub(crate) public_addr: Option<String>,
     pub(crate) threads: Option<usize>,
     pub(crate) thread_name: Option<String>,
+    pub(crate) connection: Connection,
+    /// The first setting that only a node in this process can make something of.
+    of_a_node: Option<String>,
+    /// The first that only a connection can.
+    of_a_connection: Option<String>,
+}
+
+/// How to talk to nodes elsewhere; what is not given is as the client has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connection {
+    timeout: Option<Duration>,
+    stall_timeout: Option<Duration>,
+    answer_timeout: Option<Duration>,
+    tries: Option<u32>,
+}
+
+impl Connection {
+    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> ClientBuilder {
+        if let Some(timeout) = self.timeout {
+            builder = builder.timeout(timeout);
+        }
+        if let Some(stall) = self.stall_timeout {
+            builder = builder.stall_timeout(stall);
+        }
+        if let Some(answer) = self.answer_timeout {
+            builder = builder.answer_timeout(answer);
+        }
+        if let Some(tries) = self.tries {
+            builder = builder.tries(tries);
+        }
+        builder
+    }
 }
 
 /// What only concerns the program, which a file shared with it may have.
@@ -38,11 +75,21 @@ const OURS: [(&str, Shape); 5] = [
     ("threads", Shape::One),
     ("thread-name", Shape::One),
 ];
-/// More threads than that are a mistake.
+/// What concerns a connection to nodes elsewhere.
+const OF_A_CONNECTION: [(&str, Shape); 4] = [
+    ("timeout", Shape::One),
+    ("stall-timeout", Shape::One),
+    ("answer-timeout", Shape::One),
+    ("tries", Shape::One),
+];
+/// What concerns every kind of store.
+const OF_BOTH: [&str; 2] = ["threads", "thread-name"];
+/// More threads, and more tries, than that are a mistake.
 const THREADS_MAX: usize = 1024;
+const TRIES_MAX: u32 = 100;
 
 fn shape(name: &str) -> Result<Shape, String> {
-    let known = || NamedSettings::names().chain(OURS);
+    let known = || NamedSettings::names().chain(OURS).chain(OF_A_CONNECTION);
     if let Some((_, shape)) = known().chain(OF_THE_PROGRAM).find(|(known, _)| *known == name) {
         return Ok(shape);
     }
@@ -53,6 +100,7 @@ fn shape(name: &str) -> Result<Shape, String> {
 impl Settings {
     fn set(&mut self, name: &str, values: &[String]) -> Result<(), String> {
         let one = || values.first().map_or("", String::as_str);
+        let time = || duration(one().as_ref()).map(Some).map_err(|why| format!("{name}: {why}"));
         let flag = || yes_or_no(one().as_ref()).map_err(|why| format!("{name}: {why}"));
         shape(name)?;
         match name {
@@ -74,12 +122,46 @@ impl Settings {
                 }
                 self.thread_name = Some(one().to_owned());
             }
+            "timeout" => self.connection.timeout = time()?,
+            "stall-timeout" => self.connection.stall_timeout = time()?,
+            "answer-timeout" => self.connection.answer_timeout = time()?,
+            "tries" => {
+                let tries = one().parse().ok().filter(|n| (1..=TRIES_MAX).contains(n));
+                self.connection.tries = Some(tries.ok_or_else(|| {
+                    format!("{name}: {:?} is not a number from 1 to {TRIES_MAX}", one())
+                })?);
+            }
             _ => {
                 let values = values.iter().map(Into::into).collect();
                 self.node.set(name, values).map_err(|e: SettingError| e.to_string())?;
             }
         }
+        if OF_A_CONNECTION.iter().any(|(known, _)| *known == name) {
+            self.of_a_connection.get_or_insert_with(|| name.to_owned());
+        } else if !OF_BOTH.contains(&name) {
+            self.of_a_node.get_or_insert_with(|| name.to_owned());
+        }
         Ok(())
+    }
+
+    /// Refuses what a node in this process can make nothing of.
+    pub(crate) fn no_connection(&self) -> Result<(), Failure> {
+        self.of_a_connection.as_ref().map_or(Ok(()), |name| {
+            Err(refused(format!("{name} is a setting of objstore_connect(), not of a node")))
+        })
+    }
+
+    /// Refuses what only a node in this process can make something of.
+    pub(crate) fn only_a_connection(&self) -> Result<(), Failure> {
+        self.of_a_node.as_ref().map_or(Ok(()), |name| {
+            Err(refused(format!("{name} is a setting of a node, not of objstore_connect()")))
+        })
+    }
+
+    /// The threads that these ask for.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, Failure> {
+        let name = self.thread_name.as_deref().unwrap_or("objstore");
+        Engine::start(self.threads, name).map(Arc::new)
     }
 }
 
@@ -117,6 +199,8 @@ pub extern "C" fn objstore_config_new() -> *mut objstore_config {
 /// - threads: how many threads work for the store, 1 to 1024; by default one for each core
 /// - thread-name: what they are called, up to 15 bytes; by default "objstore"
 /// - new-node-id: "1" takes a new node id, for directories that were copied from another node's
+///
+/// objstore_connect() takes threads, thread-name and what it says itself, and none of the others.
 ///
 /// OBJSTORE_CONFIGURATION when there is no such setting or it does not take this.
 #[unsafe(no_mangle)]

@@ -1,14 +1,16 @@
 #![allow(unsafe_code)] // exports
 
+use std::ffi::c_char;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use objstore_client::Client;
 use objstore_core::{Error, Node, Server};
 use tokio::sync::mpsc;
 
 use crate::backend::Backend;
-use crate::boundary::{call, place, quietly};
+use crate::boundary::{call, place, quietly, text};
 use crate::cancel::Cancel;
 use crate::config::{Config, Settings};
 use crate::engine::{Engine, Work};
@@ -81,6 +83,7 @@ impl Store {
         }
         match &self.backend {
             Backend::Node(node) => Ok(node.shutdown().await?),
+            Backend::Remote(_) => Ok(()),
         }
     }
 }
@@ -118,8 +121,8 @@ pub extern "C" fn objstore_open_node(
         let store = place(store, "store")?;
         let config = handles::get_or_none::<Config>(config)?;
         let settings = config.map(|config| config.settings().clone()).unwrap_or_default();
-        let name = settings.thread_name.as_deref().unwrap_or("objstore");
-        let engine = Arc::new(Engine::start(settings.threads, name)?);
+        settings.no_connection()?;
+        let engine = settings.engine()?;
         let mut builder = Node::builder().settings(settings.node.settings().map_err(|e| {
             Failure::from(Error::new(objstore_core::ErrorKind::Configuration, e.to_string()))
         })?);
@@ -133,6 +136,49 @@ pub extern "C" fn objstore_open_node(
         let started = engine.run_within(None, async move { Ok(builder.start().await?) });
         let node = started.unwrap_or_else(|| Err(closed()))?;
         *store = handles::give(Store::new(engine, Backend::Node(node), settings));
+        Ok(())
+    })
+}
+
+/// A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
+/// `nodes` are their addresses, separated by commas: "host", "host:port" or "http://host:port", port
+/// 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
+/// is well again. Calls are tried again, on another node where there is one, where doing it twice is the
+/// same as doing it once; a read that breaks off goes on where it was, with the same version. What a
+/// writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
+/// may have been made or not.
+///
+/// `config`, which may be null, takes threads and thread-name, and what is about a connection:
+///
+/// - timeout: how long a call may take, all tries in it, such as "30s"; no limit by default
+/// - stall-timeout: how long a node may be silent; "30s" by default
+/// - answer-timeout: how long a node may take to answer a change it has all of; "5m" by default
+/// - tries: how often each node is tried at most in a call; 3 by default
+///
+/// What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
+/// objstore_private_addr(), objstore_drain(), and messages.
+///
+/// Does not block: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
+/// none, or a setting is about a node in this process.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_connect(
+    nodes: *const c_char,
+    config: *const objstore_config,
+    store: Option<&mut *mut objstore_store>,
+    error: Option<&mut *mut objstore_error>,
+) -> objstore_status {
+    call(error, || {
+        let store = place(store, "store")?;
+        // SAFETY: the header asks for a text.
+        let nodes = unsafe { text(nodes, "nodes") }?;
+        let config = handles::get_or_none::<Config>(config)?;
+        let settings = config.map(|config| config.settings().clone()).unwrap_or_default();
+        settings.only_a_connection()?;
+        let engine = settings.engine()?;
+        let nodes = nodes.split(',').map(str::trim).filter(|node| !node.is_empty());
+        let builder = settings.connection.apply(Client::builder().nodes(nodes));
+        let client = engine.within(|| builder.build())?;
+        *store = handles::give(Store::new(engine, Backend::Remote(client), settings));
         Ok(())
     })
 }

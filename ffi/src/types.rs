@@ -2,7 +2,8 @@
 //! given out (see `handles`).
 #![allow(non_camel_case_types)] // as C names them
 
-/// A node in this process. From objstore_open_node(); ends with objstore_close().
+/// A node in this process, from objstore_open_node(), or nodes elsewhere, from objstore_connect(); ends
+/// with objstore_close().
 pub struct objstore_store {
     _opaque: (),
 }

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use objstore_core::options::{
     ByteRange, Conditions, DeleteOptions, GetOptions, ListOptions, PutOptions, WriteMode,
@@ -90,6 +91,7 @@ fn text(path: &Path) -> &str {
 #[test]
 fn the_examples_in_c_do_what_they_say() {
     let bench = Bench::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for compiler in ["gcc", "clang"] {
         let compile = |name: &str| bench.compile(compiler, C99, &format!("examples/c/{name}.c"));
 
@@ -102,6 +104,11 @@ fn the_examples_in_c_do_what_they_say() {
             let said = bench.run(&args.collect::<Vec<_>>());
             assert!(said.contains("got poem.txt: 8 bytes, 2 lines"), "{said}");
         }
+        let elsewhere = Elsewhere::start(&runtime);
+        let there = format!("http://{}", elsewhere.address());
+        let said = bench.run(&[text(&program), text(&file), &there]);
+        assert!(said.contains("got poem.txt: 8 bytes, 2 lines"), "{said}");
+        assert_eq!(elsewhere.node.stats().journal.objects, 1);
 
         let said = bench.run(&[compile("three_nodes")]);
         assert!(said.contains("node 3 has it from there: It works!"), "{said}");
@@ -152,12 +159,18 @@ fn threads_share_a_store_and_a_process_may_end_with_one_open() {
 #[test]
 fn valgrind_and_the_sanitizers_find_nothing() {
     let bench = Bench::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let elsewhere = Elsewhere::start(&runtime);
     for (name, leaks) in [("script", "full"), ("threads", "full"), ("misuse", "no")] {
         // A child of fork() has lost what its parent's threads held, so there leaks mean nothing.
         let program = bench.compile("gcc", C99, &format!("ffi/tests/c/{name}.c"));
         let leaks = format!("--leak-check={leaks}");
         let found = "--errors-for-leak-kinds=definite";
-        bench.run(&["valgrind", "-q", "--error-exitcode=99", &leaks, found, text(&program)]);
+        let valgrind = ["valgrind", "-q", "--error-exitcode=99", &leaks, found, text(&program)];
+        bench.run(&valgrind);
+        if name == "script" {
+            bench.run(&[&valgrind[..], &[elsewhere.address()]].concat());
+        }
     }
     for (name, sanitizer) in [
         ("script", "-fsanitize=address,undefined"),
@@ -192,11 +205,72 @@ fn exactly_the_listed_symbols_are_exported() {
 }
 
 #[test]
-fn a_script_of_operations_has_the_same_results_in_c_and_in_rust() {
+fn a_script_of_operations_has_the_same_results_in_c_and_cpp_and_rust_here_and_elsewhere() {
     let bench = Bench::new();
-    let said = bench.run(&[bench.compile("gcc", C99, "ffi/tests/c/script.c")]);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    assert_eq!(said, runtime.block_on(script()));
+    let expected = runtime.block_on(script());
+    for (compiler, flags, source) in
+        [("gcc", C99, "ffi/tests/c/script.c"), ("g++", CPP17, "ffi/tests/cpp/script.cpp")]
+    {
+        let program = bench.compile(compiler, flags, source);
+        assert_eq!(bench.run(&[text(&program)]), expected, "{source}");
+        let elsewhere = Elsewhere::start(&runtime);
+        assert_eq!(bench.run(&[text(&program), elsewhere.address()]), expected, "{source}");
+    }
+}
+
+/// A node in memory that listens.
+struct Elsewhere {
+    node: Node,
+    server: objstore_core::Server,
+    address: String,
+}
+
+impl Elsewhere {
+    fn start(runtime: &tokio::runtime::Runtime) -> Self {
+        runtime.block_on(async {
+            let node = Node::builder().in_memory().start().await.unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = node.serve_public(listener).unwrap();
+            let address = server.local_addr().to_string();
+            Self { node, server, address }
+        })
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn stop(self) {
+        self.server.stop(std::time::Duration::ZERO).await;
+        self.node.shutdown().await.unwrap();
+    }
+}
+
+#[test]
+fn a_connection_does_what_it_can_and_outlives_the_node() {
+    let bench = Bench::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let program = bench.compile("gcc", C99, "ffi/tests/c/remote.c");
+    let elsewhere = Elsewhere::start(&runtime);
+    let mut ran = Command::new(program)
+        .arg(elsewhere.address())
+        .env("LD_LIBRARY_PATH", bench.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(ran.stdout.take().unwrap()).lines();
+    let first = said.next().map(Result::unwrap);
+    if first.as_deref() == Some("ready") {
+        runtime.block_on(elsewhere.stop());
+        ran.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+    let rest: Vec<String> = said.map(Result::unwrap).collect();
+    let ended = ran.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{first:?} {rest:?} {} {}", ended.status, error(&ended));
+    assert_eq!(rest, ["done"]);
 }
 
 /// What `tests/c/script.c` does.

@@ -27,7 +27,19 @@
 
 #define OK(call) IS(OBJSTORE_OK, call)
 
-static objstore_store *open_in_memory(void)
+/* To the nodes at these addresses, or one of this process's own. */
+static inline objstore_store *connect_to(const char *nodes)
+{
+    objstore_config *config = objstore_config_new();
+    objstore_store *store = NULL;
+
+    OK(objstore_config_set(config, "threads", "2", NULL));
+    OK(objstore_connect(nodes, config, &store, NULL));
+    OK(objstore_config_free(config));
+    return store;
+}
+
+static inline objstore_store *open_in_memory(void)
 {
     objstore_config *config = objstore_config_new();
     objstore_store *store = NULL;

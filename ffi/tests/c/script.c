@@ -1,4 +1,5 @@
-/* The script of operations that tests/programs.rs runs in Rust too: what it prints must be the same. */
+/* The script of operations that tests/programs.rs runs in Rust too: what it prints must be the same.
+ * script [NODES] */
 #include "check.h"
 
 static void say(const char *what, objstore_status status, objstore_meta *meta)
@@ -41,9 +42,9 @@ static void read_all(const char *what, objstore_store *store, const objstore_id 
     OK(objstore_reader_free(reader));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    objstore_store *store = open_in_memory();
+    objstore_store *store = argc > 1 ? connect_to(argv[1]) : open_in_memory();
     objstore_put_options *put = objstore_put_options_new();
     objstore_get_options *get = objstore_get_options_new();
     objstore_list_options *page = objstore_list_options_new();
