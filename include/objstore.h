@@ -366,7 +366,8 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
 #define OBJSTORE_DIGEST_MISMATCH 108
 
 /*
- The host or origin named in the request is not one this node answers to.
+ The token may not do this, the key of the bucket is not for everyone, or the host named is not one
+ this node answers to.
  */
 #define OBJSTORE_FORBIDDEN 109
 
@@ -487,6 +488,11 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
  A directory, file or setting given to this program does not work.
  */
 #define OBJSTORE_CONFIGURATION 132
+
+/*
+ The node asks for a token, and there is none or one that is not valid.
+ */
+#define OBJSTORE_UNAUTHORIZED 133
 
 /*
  Something that this version of the library has no number for; the error says what.
@@ -611,8 +617,8 @@ objstore_status objstore_open_node(const objstore_config *config,
 
 /*
  A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
- `nodes` are their addresses, separated by commas: "host", "host:port" or "http://host:port", port
- 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
+ `nodes` are their addresses, separated by commas: "host", "host:port", "http://host:port" or
+ "https://host:port", port 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
  is well again. Calls are tried again, on another node where there is one, where doing it twice is the
  same as doing it once; a read that breaks off goes on where it was, with the same version. What a
  writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
@@ -624,11 +630,13 @@ objstore_status objstore_open_node(const objstore_config *config,
  - stall-timeout: how long a node may be silent; "30s" by default
  - answer-timeout: how long a node may take to answer a change it has all of; "5m" by default
  - tries: how often each node is tried at most in a call; 3 by default
+ - token: what to show where the nodes ask for a token
+ - ca-file: certificates (PEM) by which https:// nodes are believed, instead of the system's
 
  What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
  objstore_private_addr(), objstore_drain(), and messages.
 
- Does not block: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
+ Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
  none, or a setting is about a node in this process.
  */
 objstore_status objstore_connect(const char *nodes,

@@ -18,7 +18,7 @@ use crate::status::objstore_status;
 use crate::types::{objstore_config, objstore_error};
 
 /// What a store is opened with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) node: NamedSettings,
     pub(crate) in_memory: bool,
@@ -34,16 +34,19 @@ pub(crate) struct Settings {
 }
 
 /// How to talk to nodes elsewhere; what is not given is as the client has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Connection {
     timeout: Option<Duration>,
     stall_timeout: Option<Duration>,
     answer_timeout: Option<Duration>,
     tries: Option<u32>,
+    token: Option<String>,
+    ca_file: Option<String>,
 }
 
 impl Connection {
-    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> ClientBuilder {
+    /// Blocks on the file of certificates, where one is named.
+    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
         if let Some(timeout) = self.timeout {
             builder = builder.timeout(timeout);
         }
@@ -56,7 +59,15 @@ impl Connection {
         if let Some(tries) = self.tries {
             builder = builder.tries(tries);
         }
-        builder
+        if let Some(token) = &self.token {
+            builder = builder.token(token);
+        }
+        if let Some(path) = &self.ca_file {
+            let pem = std::fs::read(path)
+                .map_err(|e| refused(format!("cannot read the certificates {path}: {e}")))?;
+            builder = builder.root_certificates(pem);
+        }
+        Ok(builder)
     }
 }
 
@@ -76,11 +87,13 @@ const OURS: [(&str, Shape); 5] = [
     ("thread-name", Shape::One),
 ];
 /// What concerns a connection to nodes elsewhere.
-const OF_A_CONNECTION: [(&str, Shape); 4] = [
+const OF_A_CONNECTION: [(&str, Shape); 6] = [
     ("timeout", Shape::One),
     ("stall-timeout", Shape::One),
     ("answer-timeout", Shape::One),
     ("tries", Shape::One),
+    ("token", Shape::One),
+    ("ca-file", Shape::One),
 ];
 /// What concerns every kind of store.
 const OF_BOTH: [&str; 2] = ["threads", "thread-name"];
@@ -125,6 +138,8 @@ impl Settings {
             "timeout" => self.connection.timeout = time()?,
             "stall-timeout" => self.connection.stall_timeout = time()?,
             "answer-timeout" => self.connection.answer_timeout = time()?,
+            "token" => self.connection.token = Some(one().to_owned()),
+            "ca-file" => self.connection.ca_file = Some(one().to_owned()),
             "tries" => {
                 let tries = one().parse().ok().filter(|n| (1..=TRIES_MAX).contains(n));
                 self.connection.tries = Some(tries.ok_or_else(|| {

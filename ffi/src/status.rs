@@ -49,7 +49,8 @@ pub const OBJSTORE_INVALID_USER_META: objstore_status = 106;
 pub const OBJSTORE_INCOMPLETE_BODY: objstore_status = 107;
 /// The body has another digest than the request said. Nothing was stored.
 pub const OBJSTORE_DIGEST_MISMATCH: objstore_status = 108;
-/// The host or origin named in the request is not one this node answers to.
+/// The token may not do this, the key of the bucket is not for everyone, or the host named is not one
+/// this node answers to.
 pub const OBJSTORE_FORBIDDEN: objstore_status = 109;
 /// No object has this id.
 pub const OBJSTORE_NOT_FOUND: objstore_status = 110;
@@ -100,6 +101,8 @@ pub const OBJSTORE_STORAGE_FULL: objstore_status = 130;
 pub const OBJSTORE_TRANSPORT: objstore_status = 131;
 /// A directory, file or setting given to this program does not work.
 pub const OBJSTORE_CONFIGURATION: objstore_status = 132;
+/// The node asks for a token, and there is none or one that is not valid.
+pub const OBJSTORE_UNAUTHORIZED: objstore_status = 133;
 /// Something that this version of the library has no number for; the error says what.
 pub const OBJSTORE_OTHER: objstore_status = 199;
 
@@ -148,6 +151,7 @@ const NAMES: &[(objstore_status, &CStr)] = &[
     (OBJSTORE_STORAGE_FULL, c"storage-full"),
     (OBJSTORE_TRANSPORT, c"transport"),
     (OBJSTORE_CONFIGURATION, c"configuration"),
+    (OBJSTORE_UNAUTHORIZED, c"unauthorized"),
     (OBJSTORE_OTHER, c"other"),
 ];
 
@@ -163,6 +167,7 @@ pub(crate) fn of(kind: ErrorKind) -> objstore_status {
         ErrorKind::InvalidUserMeta => OBJSTORE_INVALID_USER_META,
         ErrorKind::IncompleteBody => OBJSTORE_INCOMPLETE_BODY,
         ErrorKind::DigestMismatch => OBJSTORE_DIGEST_MISMATCH,
+        ErrorKind::Unauthorized => OBJSTORE_UNAUTHORIZED,
         ErrorKind::Forbidden => OBJSTORE_FORBIDDEN,
         ErrorKind::NotFound => OBJSTORE_NOT_FOUND,
         ErrorKind::Deleted => OBJSTORE_DELETED,

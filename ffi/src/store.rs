@@ -141,8 +141,8 @@ pub extern "C" fn objstore_open_node(
 }
 
 /// A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
-/// `nodes` are their addresses, separated by commas: "host", "host:port" or "http://host:port", port
-/// 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
+/// `nodes` are their addresses, separated by commas: "host", "host:port", "http://host:port" or
+/// "https://host:port", port 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
 /// is well again. Calls are tried again, on another node where there is one, where doing it twice is the
 /// same as doing it once; a read that breaks off goes on where it was, with the same version. What a
 /// writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
@@ -154,11 +154,13 @@ pub extern "C" fn objstore_open_node(
 /// - stall-timeout: how long a node may be silent; "30s" by default
 /// - answer-timeout: how long a node may take to answer a change it has all of; "5m" by default
 /// - tries: how often each node is tried at most in a call; 3 by default
+/// - token: what to show where the nodes ask for a token
+/// - ca-file: certificates (PEM) by which https:// nodes are believed, instead of the system's
 ///
 /// What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
 /// objstore_private_addr(), objstore_drain(), and messages.
 ///
-/// Does not block: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
+/// Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
 /// none, or a setting is about a node in this process.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_connect(
@@ -176,7 +178,7 @@ pub extern "C" fn objstore_connect(
         settings.only_a_connection()?;
         let engine = settings.engine()?;
         let nodes = nodes.split(',').map(str::trim).filter(|node| !node.is_empty());
-        let builder = settings.connection.apply(Client::builder().nodes(nodes));
+        let builder = settings.connection.apply(Client::builder().nodes(nodes))?;
         let client = engine.within(|| builder.build())?;
         *store = handles::give(Store::new(engine, Backend::Remote(client), settings));
         Ok(())

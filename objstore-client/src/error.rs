@@ -45,7 +45,10 @@ pub enum ErrorKind {
     IncompleteBody,
     /// 400: the body has another digest than the request said. Nothing was stored.
     DigestMismatch,
-    /// 403: the host or origin named in the request is not one this node answers to.
+    /// 401: the node asks for a token, and there is none or one that is not valid.
+    Unauthorized,
+    /// 403: the token may not do this, the key of the bucket is not for everyone, or the host or
+    /// origin named in the request is not one this node answers to.
     Forbidden,
     /// 404: no object has this id.
     NotFound,
@@ -110,6 +113,7 @@ impl ErrorKind {
         Self::InvalidUserMeta,
         Self::IncompleteBody,
         Self::DigestMismatch,
+        Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::Deleted,
@@ -147,6 +151,7 @@ impl ErrorKind {
             Self::InvalidUserMeta => (400, "invalid-user-meta"),
             Self::IncompleteBody => (400, "incomplete-body"),
             Self::DigestMismatch => (400, "digest-mismatch"),
+            Self::Unauthorized => (401, "unauthorized"),
             Self::Forbidden => (403, "forbidden"),
             Self::NotFound => (404, "not-found"),
             Self::Deleted => (404, "deleted"),

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Exchange, Locator, News, TcpNetwork, Trust};
 use crate::crew::Crew;
 use crate::env::{self, DirectoryDisk, Disk, Env};
 use crate::fills::{self, Fills};
+use crate::http::Access;
 use crate::janitor::{Janitor, Rooms};
 use crate::journal::{
     self, FjallJournal, Intents, JournalStore, MemoryJournal, NodeId, StampSource, StoreError,
@@ -184,6 +185,7 @@ fn open(
     };
     let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
     let trust = Arc::new(trust);
+    let access = Access::new(&settings.http)?;
     let Places { node_id, store, disk, journal_disk, remote, mark, dirs } = places;
     let (remote, reach) = Watched::new(remote);
     let remote: Arc<dyn RemoteStore> = Arc::new(remote);
@@ -295,6 +297,7 @@ fn open(
         seen: Seen::new(settings.key_ttl_ms),
         cluster,
         trust,
+        access,
         exchange: Exchange::new(),
         digest,
         todo,

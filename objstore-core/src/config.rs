@@ -24,6 +24,9 @@ pub enum Shape {
 /// The names that [`NamedSettings`] knows, in the order of the program's help.
 const NAMES: &[(&str, Shape)] = &[
     ("allow-host", Shape::Many),
+    ("token-file", Shape::One),
+    ("tls-cert", Shape::One),
+    ("tls-key", Shape::One),
     ("nodes", Shape::Many),
     ("tag", Shape::One),
     ("private-addr", Shape::One),
@@ -147,6 +150,9 @@ fn apply(
         "advertise-addr" => node.cluster.advertise_addr = Some(address(value)?),
         "state-dir" => node.state_dir = path(value)?,
         "files-dir" => node.files_dir = path(value)?,
+        "token-file" => node.http.token_file = Some(path(value)?),
+        "tls-cert" => node.http.tls_cert = Some(path(value)?),
+        "tls-key" => node.http.tls_key = Some(path(value)?),
         "remote-dir" => node.remote_dir = Some(path(value)?),
         "max-bytes" => node.max_bytes = Some(size(value)?).filter(|bytes| *bytes > 0),
         "memory-bytes" => node.memory_bytes = Some(size(value)?),

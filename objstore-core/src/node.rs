@@ -14,7 +14,7 @@ use crate::cluster::{self, Cluster, Exchange, Subscription, Trust};
 use crate::crew::Crew;
 use crate::env::{self, Env};
 use crate::fills::Fills;
-use crate::http::{PublicService, Server};
+use crate::http::{self, Access, PublicService, Server};
 use crate::journal::{
     Change, Committed, Digest, JournalStore, NodeId, StampSource, Todo, WriterShared,
 };
@@ -62,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) receiving: Semaphore,
     pub(crate) cluster: Cluster,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) access: Access,
     pub(crate) exchange: Exchange,
     /// What journals are compared by.
     pub(crate) digest: Arc<Digest>,
@@ -82,12 +83,13 @@ impl Node {
         Builder::default()
     }
 
-    /// A node with its background task, on the current runtime.
+    /// A node with its background tasks, on the current runtime.
     pub(crate) fn run(inner: Arc<Inner>) -> Self {
         let (node, uploads) = (Arc::downgrade(&inner), Arc::clone(&inner.uploads));
         let task = background::run(node, uploads, Arc::clone(&inner.env.clock));
         let evictor = cache::run_evictor(Arc::downgrade(&inner), Arc::clone(&inner.usage));
-        let tasks = [tokio::spawn(task), tokio::spawn(evictor)];
+        let access = http::run_access(Arc::downgrade(&inner));
+        let tasks = [tokio::spawn(task), tokio::spawn(evictor), tokio::spawn(access)];
         let tasks = Mutex::new(tasks.map(|task| task.abort_handle()).to_vec());
         Self { handle: Arc::new(Handle { inner: Arc::clone(&inner), tasks }), inner }
     }

@@ -228,6 +228,16 @@ pub struct HttpSettings {
     /// Names that a request's `Host` or `Origin` may have besides loopback and this machine, when
     /// the listener is bound to loopback. Default none.
     pub allow_hosts: Vec<String>,
+    /// A file of tokens, a line for each: `NAME SCOPES TOKEN`, the scopes being `read`, `write` and
+    /// `admin` with commas between them. With it every request but those for `/healthz` and `/readyz`
+    /// needs one. It is read again when it changes. Default none.
+    pub token_file: Option<PathBuf>,
+    /// The certificate that [`Node::serve_public`](crate::Node::serve_public) serves with, PEM, those
+    /// of its authorities behind it; with [`Self::tls_key`], and read again when either changes.
+    /// Default none: in the clear.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of [`Self::tls_cert`], PEM. Default none.
+    pub tls_key: Option<PathBuf>,
     /// Serve types that a browser would run (HTML, SVG, …) inline instead of as an attachment.
     /// Default false.
     pub serve_active_content: bool,
@@ -243,6 +253,9 @@ impl Default for HttpSettings {
             body_min_bytes: 30 * 1024,
             idle_timeout_ms: 120_000,
             allow_hosts: Vec::new(),
+            token_file: None,
+            tls_cert: None,
+            tls_key: None,
             serve_active_content: false,
         }
     }

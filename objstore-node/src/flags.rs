@@ -254,6 +254,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "token-file",
+        env: Some("APP_TOKEN_FILE"),
+        value: "FILE",
+        meaning: "Tokens that requests need, a line each: NAME SCOPES TOKEN (read,write,admin); read again when it changes",
+        ..SETTING
+    },
+    Setting {
+        name: "tls-cert",
+        env: Some("NET_TLS_CERT"),
+        value: "FILE",
+        meaning: "Certificate of the public listener (PEM, its authorities behind it); read again when it changes",
+        ..SETTING
+    },
+    Setting {
+        name: "tls-key",
+        env: Some("NET_TLS_KEY"),
+        value: "FILE",
+        meaning: "The private key of --tls-cert, PEM",
+        ..SETTING
+    },
+    Setting {
         name: "cluster-key-file",
         env: Some("APP_CLUSTER_KEY_FILE"),
         value: "FILE",

@@ -78,7 +78,7 @@ async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
     let node = builder.start().await?;
     let service = node.public_service().with_metrics(metrics::page(recorder)).with_version(VERSION);
     let server = Server::start(listener, service)?;
-    announce(settings, &node, server.local_addr());
+    announce(settings, &node, &server);
     Ok((node, server))
 }
 
@@ -115,7 +115,10 @@ async fn hand_over(node: &Node) -> Result<(), Failure> {
 }
 
 /// Says where it stores, where it listens, and what to type next.
-fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
+fn announce(settings: &Settings, node: &Node, server: &Server) {
+    let address = server.local_addr();
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    let has_tokens = settings.node.http.token_file.is_some();
     for line in &settings.without_effect {
         warn!("{line}");
     }
@@ -132,20 +135,21 @@ fn announce(settings: &Settings, node: &Node, address: SocketAddr) {
         LogFormat::Text => {
             info!("node ID: {id}");
             info!("storing in: state {state}, files {files}, remote {remote}");
-            info!("listening on: http://{address}");
+            info!("listening on: {scheme}://{address}");
             if let Some(at) = node.debug_addr() {
                 info!("private API for operators: http://{at}/private/v1/nodes");
             }
-            info!("try: curl http://{}/api/v1/id", reachable(address));
+            let token = if has_tokens { " -H 'Authorization: Bearer TOKEN'" } else { "" };
+            info!("try: curl{token} {scheme}://{}/api/v1/id", reachable(address));
         }
         LogFormat::Json => {
             info!(node_id = %id, state_dir = %state, files_dir = %files, remote = %remote,
                 public_addr = %address, "listening");
         }
     }
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !has_tokens {
         warn!(
-            "{address} is open to everyone who can reach it: there are no tokens in this release"
+            "{address} is open to everyone who can reach it; --token-file has requests need a token"
         );
     }
     announce_cluster(settings, node);

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use super::endpoints::Endpoints;
 use super::{Client, Shared};
@@ -31,6 +32,18 @@ pub struct ClientBuilder {
     patience: Patience,
     tries: u32,
     pause_max: Duration,
+    token: Option<Token>,
+    authorities: Vec<Vec<u8>>,
+}
+
+/// Not to be shown.
+#[derive(Clone)]
+struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl Default for ClientBuilder {
@@ -41,12 +54,15 @@ impl Default for ClientBuilder {
             patience: Patience { stall: Duration::from_secs(30), answer: Duration::from_secs(300) },
             tries: 3,
             pause_max: Duration::from_secs(5),
+            token: None,
+            authorities: Vec::new(),
         }
     }
 }
 
 impl ClientBuilder {
-    /// One more node to talk to: `host`, `host:port` or `http://host:port`. Those given first are
+    /// One more node to talk to: `host`, `host:port`, `http://host:port` or
+    /// `https://host:port`. Those given first are
     /// preferred; one that does not answer, or says that it is stopping or busy, is passed over
     /// until it is well again, which is found out beside the calls.
     #[must_use]
@@ -101,10 +117,26 @@ impl ClientBuilder {
         self
     }
 
+    /// The token to show with each request, where the nodes ask for one. It is sent to all nodes,
+    /// in the clear to those that are not `https://`.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token(token.into()));
+        self
+    }
+
+    /// Certificates, PEM, by which `https://` nodes are believed, instead of those of the system.
+    #[must_use]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authorities.push(pem.into());
+        self
+    }
+
     /// The client. Opens no connection yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] without a node, or with one that is no address.
+    /// [`ErrorKind::Configuration`] without a node, with one that is no address, with a token that
+    /// no field of HTTP can hold, or with certificates that are none.
     pub fn build(self) -> Result<Client, Error> {
         let nodes: Result<Vec<Endpoint>, Error> =
             self.nodes.iter().map(|node| node.parse()).collect();
@@ -115,14 +147,23 @@ impl ClientBuilder {
                 "a client needs the address of a node; give one with ClientBuilder::node",
             ));
         }
+        let mut common = HeaderMap::new();
+        if let Some(Token(token)) = &self.token {
+            let value = HeaderValue::try_from(format!("Bearer {token}"));
+            let mut value = value.ok().filter(|_| !token.is_empty()).ok_or_else(|| {
+                Error::new(ErrorKind::Configuration, "the token is not one: visible ASCII")
+            })?;
+            value.set_sensitive(true);
+            common.insert(AUTHORIZATION, value);
+        }
+        let over_tls = nodes.iter().any(Endpoint::is_https);
         let shared = Shared {
-            transport: Transport::new(self.patience.stall)?,
+            transport: Transport::new(self.patience.stall, over_tls, &self.authorities)?,
             endpoints: Endpoints::new(nodes),
             patience: self.patience,
             tries: self.tries,
             pause_max: self.pause_max,
         };
-        let (shared, common) = (Arc::new(shared), Arc::new(HeaderMap::new()));
-        Ok(Client { shared, timeout: self.timeout, common })
+        Ok(Client { shared: Arc::new(shared), timeout: self.timeout, common: Arc::new(common) })
     }
 }

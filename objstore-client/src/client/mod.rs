@@ -99,8 +99,8 @@ struct Shared {
 }
 
 impl Client {
-    /// To the node at `address`: `host`, `host:port` or `http://host:port`; the port is 10999
-    /// unless given. Nothing is sent yet.
+    /// To the node at `address`: `host`, `host:port`, `http://host:port` or `https://host:port`; the
+    /// port is 10999 unless given. Nothing is sent yet.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when that is no address.

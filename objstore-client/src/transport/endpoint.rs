@@ -14,6 +14,11 @@ const DEFAULT_PORT: u16 = 10999;
 pub(crate) struct Endpoint(Url);
 
 impl Endpoint {
+    /// Whether it is to be reached over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The target of a request for this path and query.
     pub(crate) fn url(&self, path: &str) -> Result<Url, Error> {
         let mut url = self.0.clone();
@@ -39,16 +44,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `host`, `host:port`, or an `http://` URL without a path; the port is 10999 unless given.
+/// `host`, `host:port`, or an `http://` or `https://` URL without a path; the port is 10999 unless
+/// given.
 impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(address: &str) -> Result<Self, Error> {
         let refuse = |why: String| Error::new(ErrorKind::Configuration, why);
-        if address.starts_with("https://") {
-            return Err(refuse("https is not there yet; give an http:// address".to_owned()));
-        }
-        let authority = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+        let (scheme, authority) = match address.split_once("://") {
+            Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
+            _ => ("http", address),
+        };
+        let authority = authority.trim_end_matches('/');
         let has_port = authority
             .rsplit_once(':')
             .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
@@ -59,7 +66,7 @@ impl FromStr for Endpoint {
         if parsed.host().is_empty() || authority.contains('@') || parsed.port_u16().is_none() {
             return Err(refuse(format!("{address:?} is not a host:port address")));
         }
-        let url = format!("http://{parsed}");
+        let url = format!("{scheme}://{parsed}");
         Url::parse(&url)
             .map(Self)
             .map_err(|e| refuse(format!("{address:?} is not a host:port address: {e}")))
@@ -78,10 +85,12 @@ mod tests {
             ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
             ("[::1]", "http://[::1]:10999"),
             ("[::1]:7", "http://[::1]:7"),
+            ("https://a", "https://a:10999"),
+            ("https://a:443/", "https://a"),
         ] {
             assert_eq!(address.parse::<Endpoint>().unwrap().to_string(), shown);
         }
-        for address in ["", ":80", "a b", "a/b", "http://", "me@host", "host:70000", "https://a"] {
+        for address in ["", ":80", "a b", "a/b", "http://", "me@host", "host:70000", "ftp://a"] {
             let error = address.parse::<Endpoint>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{address}");
         }

@@ -51,8 +51,34 @@ pub(crate) struct Failed {
 impl Transport {
     /// What is tried again is decided here, so nothing is done behind our back: no redirect is
     /// followed, no proxy used, nothing sent twice.
-    pub(crate) fn new(stall: Duration) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
+    ///
+    /// Nodes over TLS are believed by `authorities`, each some PEM, or where there are none by those
+    /// of the system, which are only looked for when they are needed.
+    pub(crate) fn new(
+        stall: Duration,
+        over_tls: bool,
+        authorities: &[Vec<u8>],
+    ) -> Result<Self, Error> {
+        let mut believed = Vec::new();
+        for pem in authorities {
+            let some = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| {
+                Error::new(ErrorKind::Configuration, "the certificates to believe are no PEM")
+                    .with_source(e)
+            })?;
+            if some.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    "there is no certificate in what is to be believed; it is to be PEM",
+                ));
+            }
+            believed.extend(some);
+        }
+        let builder = reqwest::Client::builder();
+        let builder = match over_tls && believed.is_empty() {
+            true => builder,
+            false => builder.tls_certs_only(believed),
+        };
+        let http = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -106,7 +132,7 @@ impl Transport {
         let response =
             response.map_err(|e| match sending.and_then(|sending| sending.failed()) {
                 Some(error) => Failed { error, not_done: true },
-                None => Failed::transport(e),
+                None => Failed::transport(e, endpoint.is_https()),
             })?;
         Answer::read(response, patience.stall).await.map_err(Failed::answered)
     }
@@ -117,12 +143,14 @@ impl Failed {
         Self { error, not_done: false }
     }
 
-    fn transport(error: reqwest::Error) -> Self {
+    fn transport(error: reqwest::Error, over_tls: bool) -> Self {
         let not_done = error.is_connect();
-        let message = if not_done {
-            "no connection; is the node running, and is the address right?"
-        } else {
-            "the connection broke or did not speak HTTP"
+        let message = match (not_done, over_tls) {
+            (true, false) => "no connection; is the node running, and is the address right?",
+            (true, true) => {
+                "no connection; is the node running, is the address right, and its certificate believed?"
+            }
+            (false, _) => "the connection broke or did not speak HTTP",
         };
         let error = Error::new(ErrorKind::Transport, message).with_source(error.without_url());
         Self { error, not_done }

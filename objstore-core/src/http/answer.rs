@@ -2,7 +2,7 @@
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER,
+    HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode};
 use objstore_client::types::ObjectMeta;
@@ -107,6 +107,28 @@ pub(super) fn wrong_method(allow: &'static str) -> Response<Body> {
     let kind = ErrorKind::MethodNotAllowed;
     let mut response = error(&Error::new(kind, format!("this route takes {allow}")));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// 401 for who shows no token, or one that is not valid (RFC 6750 §3).
+pub(super) fn unauthorized(why: &'static str, given: bool) -> Response<Body> {
+    let mut response = error(&Error::new(ErrorKind::Unauthorized, why));
+    let challenge = if given {
+        r#"Bearer realm="objstore", error="invalid_token""#
+    } else {
+        r#"Bearer realm="objstore""#
+    };
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
+}
+
+/// 403 for a token that lacks a scope (RFC 6750 §3.1).
+pub(super) fn beyond_scope(scope: &'static str) -> Response<Body> {
+    let why = format!("this token may not do that; it needs the scope {scope}");
+    let mut response = error(&Error::new(ErrorKind::Forbidden, why));
+    let challenge =
+        format!(r#"Bearer realm="objstore", error="insufficient_scope", scope="{scope}""#);
+    put_value(response.headers_mut(), WWW_AUTHENTICATE, challenge.as_bytes());
     response
 }
 

@@ -36,15 +36,16 @@ fn is_well_formed(text: &str) -> bool {
     })
 }
 
-/// Refuses keys that this listener must not ask for: the node's credentials are not everyone's.
-pub(super) fn check_reach(node: &Node, loopback: bool, key: &str) -> Result<(), Error> {
+/// Refuses keys to who is neither on this machine nor has a token: the node's credentials are not
+/// everyone's.
+pub(super) fn check_reach(node: &Node, near: bool, key: &str) -> Result<(), Error> {
     let prefixes = &node.inner.settings.fetch_prefixes;
-    if loopback || prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+    if near || prefixes.iter().any(|prefix| key.starts_with(prefix)) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Forbidden,
-        "beyond this machine, keys of the bucket are served only below what --fetch-prefix names",
+        "beyond this machine and without a token, keys of the bucket are served only below what --fetch-prefix names",
     ))
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn delete(
 /// at the end, when there is more, where the next page begins (`next`).
 pub(super) async fn list(
     node: &Node,
-    loopback: bool,
+    near: bool,
     head: &http::request::Parts,
 ) -> Result<Response<Body>, Error> {
     let mut options = KeyListOptions::default();
@@ -111,7 +112,7 @@ pub(super) async fn list(
     if let Some(limit) = query::value(head, "limit") {
         options.limit = query::limit(&limit)?;
     }
-    check_reach(node, loopback, &options.prefix)?;
+    check_reach(node, near, &options.prefix)?;
     let page = node.list_keys(options).await?;
     let mut lines = Vec::new();
     let mut line = |value: &serde_json::Value| {

@@ -1,6 +1,7 @@
 //! The HTTP APIs: the public one as a service for any hyper or tower server, and a server of our
 //! own; the private one as a service for a network.
 
+mod access;
 mod answer;
 mod delete;
 mod framing;
@@ -27,6 +28,7 @@ mod status;
 mod tap;
 mod uploads;
 
+pub(crate) use access::{Access, run as run_access};
 pub(crate) use private::{Caller, FRAME_MAX};
 pub use private::{PrivateService, Sender};
 pub(crate) use private_connection::{From, PrivateConnection};

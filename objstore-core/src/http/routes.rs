@@ -1,6 +1,8 @@
 use http::Method;
 use objstore_client::wire::routes;
 
+use super::access::Scope;
+
 /// What a path asks for. The rest of the path, an id that is yet to be checked, comes along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
@@ -85,6 +87,29 @@ impl Route<'_> {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
     }
 
+    /// What a request needs where tokens are asked for.
+    pub(super) fn needs(self, method: &Method) -> Needs {
+        let changes = *method == Method::PUT || *method == Method::DELETE;
+        match self {
+            // Whatever balances load has no token.
+            Self::Health | Self::Ready => Needs::Nothing,
+            Self::Id | Self::Version | Self::Ping => Needs::AnyToken,
+            Self::RetryUpload(_) | Self::DropUpload(_) | Self::Forget(_) => {
+                Needs::Scope(Scope::Admin)
+            }
+            Self::Put | Self::Delete(_) | Self::Level(_) => Needs::Scope(Scope::Write),
+            Self::Object(_) | Self::Key(_) if changes => Needs::Scope(Scope::Write),
+            Self::Object(_)
+            | Self::Key(_)
+            | Self::Meta(_)
+            | Self::Keys
+            | Self::List
+            | Self::Uploads
+            | Self::Stats
+            | Self::Metrics => Needs::Scope(Scope::Read),
+        }
+    }
+
     /// Its name in metrics and logs.
     pub(super) fn op(self, method: &Method) -> Op {
         match self {
@@ -103,6 +128,14 @@ impl Route<'_> {
             _ => Op::Other,
         }
     }
+}
+
+/// What a request needs where tokens are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    AnyToken,
+    Scope(Scope),
 }
 
 /// Kinds of requests, as metrics tell them apart.

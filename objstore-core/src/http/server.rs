@@ -10,10 +10,13 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use objstore_client::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::framing::Framing;
 use super::service::PublicService;
@@ -39,6 +42,7 @@ const REFUSE_PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Server {
     local_addr: SocketAddr,
+    is_tls: bool,
     stop: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -54,15 +58,22 @@ impl Server {
             .local_addr()
             .map_err(|e| configuration("the listener has no address".to_owned()).with_source(e))?;
         let service = if local_addr.ip().is_loopback() { service.on_loopback() } else { service };
+        let is_tls = service.node().inner.access.tls().is_some();
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, service, stopped));
-        Ok(Self { local_addr, stop, accepting: Some(accepting) })
+        Ok(Self { local_addr, is_tls, stop, accepting: Some(accepting) })
     }
 
     /// The address it listens on, with the port it got.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Whether it speaks HTTPS, and not HTTP in the clear.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// Stops accepting, lets requests under way end for up to `grace`, then cuts what is left.
@@ -153,10 +164,56 @@ async fn serve(
     stream: TcpStream,
     service: PublicService,
     settings: &HttpSettings,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
     // Without it small answers wait for the client's delayed acknowledgement, 40 ms.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = service.node().inner.access.tls() else {
+        return serve_on(stream, service, settings, stopped).await;
+    };
+    let limit = Duration::from_millis(settings.head_timeout_ms);
+    if let Ok(Some(stream)) = tokio::time::timeout(limit, secure(stream, tls)).await {
+        serve_on(stream, service, settings, stopped).await;
+    }
+}
+
+/// Begins TLS. Who speaks HTTP in the clear is told so.
+async fn secure(mut stream: TcpStream, tls: Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    stream.peek(&mut first).await.ok()?;
+    if first.iter().all(u8::is_ascii_uppercase) {
+        if stream.write_all(in_the_clear().as_bytes()).await.is_ok() {
+            linger(stream).await;
+        }
+        return None;
+    }
+    match TlsAcceptor::from(tls).accept(stream).await {
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(BUFFER));
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::debug!(target: "objstore_core::http", %error, "a connection ended in its handshake");
+            None
+        }
+    }
+}
+
+/// What HTTP in the clear is told where TLS is spoken.
+fn in_the_clear() -> String {
+    let body = r#"{"error":"invalid-request","message":"this port speaks HTTPS; ask again with https://"}"#;
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+async fn serve_on<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    service: PublicService,
+    settings: &HttpSettings,
+    mut stopped: watch::Receiver<bool>,
+) {
     let (tap, framing) = Tap::new(stream, settings, BUFFER);
     let service = OnConnection { service: service.on_connection(framing.clone()), framing };
     let mut connection = http1::Builder::new()
@@ -184,7 +241,7 @@ async fn serve(
     linger(connection.into_parts().io.into_inner().into_inner()).await;
 }
 
-async fn linger(mut stream: TcpStream) {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let read_away = async {
         stream.shutdown().await?;
         let mut buffer = vec![0; 8 * 1024];

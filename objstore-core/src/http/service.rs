@@ -10,10 +10,11 @@ use objstore_client::types::{ObjectId, ObjectKey};
 use objstore_client::{Body, Error, ErrorKind, wire};
 use tokio::sync::Semaphore;
 
+use super::access::Asker;
 use super::framing::Framing;
 use super::intake::{self, Pending};
 use super::metrics::RequestMetrics;
-use super::routes::{Op, Route, route};
+use super::routes::{Needs, Op, Route, route};
 use super::{
     answer, delete, get, guard, keys, level, list, members, put, request, status, uploads,
 };
@@ -121,7 +122,8 @@ impl PublicService {
         let is_head = head.method == Method::HEAD;
         let mut pending = Pending::new(body, &head, &shared.node.inner.settings.http);
 
-        let answered = self.dispatch(&head, &mut pending).await;
+        let asker = shared.node.inner.access.asker(&head.headers);
+        let answered = self.dispatch(&head, &mut pending, &asker).await;
         let mut response = match answered {
             Ok(response) => response,
             Err(error) => {
@@ -158,6 +160,7 @@ impl PublicService {
             path,
             status = response.status().as_u16(),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            token = asker.name(),
             request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()),
             "request"
         );
@@ -168,6 +171,7 @@ impl PublicService {
         &self,
         head: &http::request::Parts,
         body: &mut Pending<B>,
+        asker: &Asker,
     ) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -176,7 +180,8 @@ impl PublicService {
         let shared = &self.shared;
         let node = &shared.node;
         guard::check(head, self.framing.as_ref(), body)?;
-        if shared.loopback {
+        // A page in a browser has no token to show.
+        if shared.loopback && !node.inner.access.has_tokens() {
             guard::check_origin(head, &node.inner.settings.http)?;
         }
         if !answer::is_known(&head.method) {
@@ -195,6 +200,11 @@ impl PublicService {
         if !route.allows(&head.method) {
             return Ok(answer::wrong_method(route.allow()));
         }
+        if let Some(refusal) = refuse(asker, route.needs(&head.method)) {
+            return Ok(refusal);
+        }
+        // The node's credentials for the bucket are not everyone's.
+        let near = shared.loopback || matches!(asker, Asker::Holder(_));
         // A node at its limit is alive, and has to be seen to be at its limit.
         let _permit = match route {
             Route::Health | Route::Ready | Route::Metrics => None,
@@ -204,15 +214,19 @@ impl PublicService {
             Route::Object(id) if head.method == Method::DELETE => {
                 delete::delete(node, request::id(id)?, head).await
             }
-            Route::Object(text) => get::get(node, &self.target(text, head).await?, head).await,
-            Route::Key(text) => self.key(&keys::key(text)?, head, body).await,
-            Route::Keys => keys::list(node, shared.loopback, head).await,
+            Route::Object(text) => {
+                get::get(node, &self.target(text, head, near).await?, head).await
+            }
+            Route::Key(text) => self.key(&keys::key(text)?, head, body, near).await,
+            Route::Keys => keys::list(node, near, head).await,
             Route::Uploads => Ok(answer::json(&node.stats().uploads)),
             Route::RetryUpload(id) => uploads::retry(node, request::id(id)?).await,
             Route::DropUpload(id) => uploads::drop(node, request::id(id)?).await,
             Route::Forget(id) => members::forget(node, id).await,
             Route::Put => put::put(node, head, body).await,
-            Route::Meta(id) => get::meta(node, self.reachable(request::id(id)?).await?, head).await,
+            Route::Meta(id) => {
+                get::meta(node, self.reachable(request::id(id)?, near).await?, head).await
+            }
             Route::Delete(id) => delete::delete(node, request::id(id)?, head).await,
             Route::Level(id) => level::level(node, request::id(id)?, head).await,
             Route::List => list::list(node, head).await,
@@ -230,9 +244,14 @@ impl PublicService {
 impl PublicService {
     /// What a path names: an object, or, as the original had it, a key of the bucket where the
     /// request says that it may be fetched.
-    async fn target(&self, text: &str, head: &http::request::Parts) -> Result<Target, Error> {
+    async fn target(
+        &self,
+        text: &str,
+        head: &http::request::Parts,
+        near: bool,
+    ) -> Result<Target, Error> {
         let not_an_id = match request::id(text) {
-            Ok(id) => return Ok(Target::Id(self.reachable(id).await?)),
+            Ok(id) => return Ok(Target::Id(self.reachable(id, near).await?)),
             Err(error) => error,
         };
         let Ok(key) = keys::key(text) else { return Err(not_an_id) };
@@ -240,14 +259,14 @@ impl PublicService {
         if !get::wants_fetch(head)? && !node.inner.has_key(key.as_str()).await? {
             return Err(not_an_id);
         }
-        keys::check_reach(node, self.shared.loopback, key.as_str())?;
+        keys::check_reach(node, near, key.as_str())?;
         Ok(Target::Key(key.as_str().into()))
     }
 
-    /// Refuses the id of a key that this listener must not ask for: anybody can work it out.
-    async fn reachable(&self, id: ObjectId) -> Result<ObjectId, Error> {
+    /// Refuses the id of a key that must not be asked for from so far: anybody can work it out.
+    async fn reachable(&self, id: ObjectId, near: bool) -> Result<ObjectId, Error> {
         let node = &self.shared.node;
-        if id.is_derived() && !self.shared.loopback {
+        if id.is_derived() && !near {
             let hot = node.inner.lookup(id, false).await?;
             if let Some(key) = hot.as_ref().and_then(|hot| hot.entry.key.as_deref()) {
                 keys::check_reach(node, false, key)?;
@@ -261,18 +280,37 @@ impl PublicService {
         key: &ObjectKey,
         head: &http::request::Parts,
         body: &mut Pending<B>,
+        near: bool,
     ) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let node = &self.shared.node;
-        keys::check_reach(node, self.shared.loopback, key.as_str())?;
+        keys::check_reach(node, near, key.as_str())?;
         match head.method {
             Method::PUT => keys::put(node, key, head, body).await,
             Method::DELETE => keys::delete(node, key, head).await,
             _ => get::get(node, &Target::Key(key.as_str().into()), head).await,
         }
+    }
+}
+
+/// The answer to who may not ask this, if it is not for everyone.
+fn refuse(asker: &Asker, needs: Needs) -> Option<Response<Body>> {
+    match (asker, needs) {
+        (Asker::Anyone, _) | (_, Needs::Nothing) | (Asker::Holder(_), Needs::AnyToken) => None,
+        (Asker::Holder(holder), Needs::Scope(scope)) => {
+            (!holder.may(scope)).then(|| answer::beyond_scope(scope.name()))
+        }
+        (Asker::Nameless, _) => Some(answer::unauthorized(
+            "this node asks for a token; send one as Authorization: Bearer",
+            false,
+        )),
+        (Asker::Stranger, _) => Some(answer::unauthorized(
+            "this is no valid token; send one as Authorization: Bearer, and only one",
+            true,
+        )),
     }
 }
 

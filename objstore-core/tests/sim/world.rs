@@ -96,7 +96,7 @@ impl World {
             running: Vec::new(),
             dice,
             write_back,
-            keeps_deletes: forgetful.then_some(if seed % 2 == 0 { 2_000 } else { 20_000 }),
+            keeps_deletes: forgetful.then_some(if seed.is_multiple_of(2) { 2_000 } else { 20_000 }),
             tier,
         }
     }

@@ -11,6 +11,9 @@ mod stat;
 mod stats;
 mod uploads;
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use objstore_client::Client;
 
@@ -53,6 +56,18 @@ struct At {
         global = true
     )]
     node: Vec<String>,
+    /// Token to show, where the node asks for one; better in the variable, where others do not see it
+    #[arg(
+        long,
+        env = "OBJSTORE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        global = true
+    )]
+    token: Option<String>,
+    /// Certificates (PEM) to believe https:// nodes by, instead of the system's
+    #[arg(long, env = "OBJSTORE_CA", hide_env_values = true, value_name = "FILE", global = true)]
+    ca: Option<OsString>,
 }
 
 impl At {
@@ -63,7 +78,18 @@ impl At {
         if nodes.is_empty() {
             nodes.push(&default);
         }
-        Ok(Client::builder().nodes(nodes).build()?)
+        let mut builder = Client::builder().nodes(nodes);
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            builder = builder.token(token);
+        }
+        if let Some(path) = self.ca.as_ref().filter(|path| !path.is_empty()) {
+            let path = Path::new(path);
+            let pem = std::fs::read(path).map_err(|e| {
+                Failure::Usage(format!("cannot read the certificates {}: {e}", path.display()))
+            })?;
+            builder = builder.root_certificates(pem);
+        }
+        Ok(builder.build()?)
     }
 }
 
