@@ -174,9 +174,15 @@ impl Inner {
     /// Collects the tombstones of which every member has known for long enough. The horizon moves
     /// with them only: who has nothing to forget keeps nobody's deletes out.
     pub(super) async fn collect_known(&self) -> Result<(), Error> {
-        let keep = Duration::from_millis(self.settings.cluster.tombstone_keep_ms);
-        let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
+        let cluster = &self.settings.cluster;
         let mut members = self.counted();
+        // Others are to be there who may have what was deleted, and count like members that are away.
+        let awaits_others = members.is_empty() && !cluster.nodes.is_empty();
+        let keep = match awaits_others {
+            true => cluster.tombstone_keep_ms.max(cluster.forget_after_ms),
+            false => cluster.tombstone_keep_ms,
+        };
+        let keep = u64::try_from(Duration::from_millis(keep).as_nanos()).unwrap_or(u64::MAX);
         let known = self.known_by_all();
         let before = known.min(self.env.clock.wall_nanos().saturating_sub(keep));
         if known >= self.shared.horizon().collected {

@@ -10,7 +10,7 @@ use objstore_core::testing::{SeenRecord, seen_horizon, seen_records, seen_waitin
 use objstore_core::types::{Level, ObjectId, ObjectMeta, PeerState};
 use objstore_core::{Error, ErrorKind, Node, NodeId};
 
-use crate::model::{Kind, Model, Op, Outcome, is_of};
+use crate::model::{Kind, Model, Op, Outcome, Raised, is_of};
 use crate::world::World;
 
 /// A healed cluster is given so much time, of which it has as much as it wants.
@@ -202,7 +202,10 @@ fn acknowledged(world: &World, id: ObjectId, seen: Option<&SeenRecord>) -> Optio
         return Some(format!("{id} is {seen:?}, acknowledged was {winner:?}, maybe {maybe:?}"));
     }
     let level = seen.live.as_ref().map(|live| live.level);
-    let raised = model.raised.iter().filter(|raised| raised.id == id && raised.stamp == seen.time);
+    // Of two versions with one time it may be the other that was raised.
+    let is_one = ops.iter().filter(named).count() < 2;
+    let of_it = |raised: &&Raised| is_one && raised.id == id && raised.stamp == seen.time;
+    let raised = model.raised.iter().filter(of_it);
     let mut sure = raised.filter(|raised| !model.at_risk(raised.node, raised.at));
     let low = sure.find(|raised| level.is_some_and(|level| level < raised.level));
     low.map(|raised| format!("{id} is at level {level:?}, acknowledged was {raised:?}"))
