@@ -27,12 +27,14 @@
 //! # What is where
 //! * [`Client`], [`ClientBuilder`]: put, get, head, delete, set_level, list and the rest of what a
 //!   node does, over HTTP; several nodes, tries, time limits
+//! * [`blocking`]: the same for programs without an async runtime
 //! * [`Body`], [`Object`]: bytes on their way in or out, and what was got
 //! * [`types`]: the nouns: [`types::ObjectId`], [`types::ObjectMeta`], [`types::Level`] …
 //! * [`options`]: what a caller may ask: ranges, conditions, metadata
 //! * [`Error`], [`ErrorKind`]: what went wrong and what to do, with the status it becomes
 //! * [`wire`]: routes, headers and error bodies of the public API
 
+pub mod blocking;
 mod body;
 mod client;
 mod error;
