@@ -59,25 +59,7 @@ impl Transport {
         over_tls: bool,
         authorities: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let mut believed = Vec::new();
-        for pem in authorities {
-            let some = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| {
-                Error::new(ErrorKind::Configuration, "the certificates to believe are no PEM")
-                    .with_source(e)
-            })?;
-            if some.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Configuration,
-                    "there is no certificate in what is to be believed; it is to be PEM",
-                ));
-            }
-            believed.extend(some);
-        }
-        let builder = reqwest::Client::builder();
-        let builder = match over_tls && believed.is_empty() {
-            true => builder,
-            false => builder.tls_certs_only(believed),
-        };
+        let builder = believing(reqwest::Client::builder(), over_tls, authorities)?;
         let http = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -136,6 +118,43 @@ impl Transport {
             })?;
         Answer::read(response, patience.stall).await.map_err(Failed::answered)
     }
+}
+
+#[cfg(feature = "tls")]
+fn believing(
+    builder: reqwest::ClientBuilder,
+    over_tls: bool,
+    authorities: &[Vec<u8>],
+) -> Result<reqwest::ClientBuilder, Error> {
+    let refused = |why| Error::new(ErrorKind::Configuration, why);
+    let mut believed = Vec::new();
+    for pem in authorities {
+        let some = reqwest::Certificate::from_pem_bundle(pem)
+            .map_err(|e| refused("the certificates to believe are no PEM").with_source(e))?;
+        if some.is_empty() {
+            return Err(refused("there is no certificate in what is to be believed; it is PEM"));
+        }
+        believed.extend(some);
+    }
+    Ok(match over_tls && believed.is_empty() {
+        true => builder,
+        false => builder.tls_certs_only(believed),
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+fn believing(
+    builder: reqwest::ClientBuilder,
+    over_tls: bool,
+    authorities: &[Vec<u8>],
+) -> Result<reqwest::ClientBuilder, Error> {
+    if over_tls || !authorities.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "this program was built without TLS; turn the feature tls of objstore-client on",
+        ));
+    }
+    Ok(builder)
 }
 
 impl Failed {
