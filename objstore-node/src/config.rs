@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use objstore_core::config::{self, NamedSettings, SettingError, address, duration, yes_or_no};
 
 use crate::failure::Failure;
-use crate::flags::{LATER, SETTINGS, Setting};
+use crate::flags::{SETTINGS, Setting};
 use crate::logging::LogFormat;
 
 /// Everything a node's process is told, in the order defaults < config file < environment <
@@ -27,8 +27,6 @@ pub(crate) struct Settings {
     pub(crate) drain: bool,
     /// Whether to forget the node ID of the state directory.
     pub(crate) new_node_id: bool,
-    /// What was set for a later release and has no effect in this one; each a line for the log.
-    pub(crate) without_effect: Vec<String>,
 }
 
 impl Settings {
@@ -51,18 +49,8 @@ impl Settings {
             shutdown_delay: layers.read("shutdown-delay", duration)?,
             drain: layers.read("drain", yes_or_no)?,
             new_node_id: matches.get_flag("new-node-id"),
-            without_effect: without_effect(|name| std::env::var_os(name)),
         })
     }
-}
-
-fn without_effect(env: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
-    LATER
-        .iter()
-        .filter_map(|later| later.env.map(|name| (name, later)))
-        .filter(|(name, _)| env(name).is_some_and(|value| !value.is_empty()))
-        .map(|(name, later)| format!("{name} has no effect: it {}", later.refusal()))
-        .collect()
 }
 
 /// The values that were given, topmost layer first.
@@ -164,9 +152,6 @@ impl ConfigFile {
         let known = || SETTINGS.iter().filter(|setting| setting.in_file);
         if let Some(setting) = known().find(|setting| setting.name == key) {
             return Ok(setting);
-        }
-        if let Some(later) = LATER.iter().find(|later| later.name == key) {
-            return Err(format!("{key} {}", later.refusal()));
         }
         let names: Vec<&str> = known().map(|setting| setting.name).collect();
         Err(format!("unknown key {key:?}; the known ones are {}", names.join(", ")))
@@ -325,7 +310,6 @@ mod tests {
             ("max-byte = 1", "unknown key \"max-byte\"; the known ones are public-addr, "),
             ("config = \"x\"", "unknown key \"config\""),
             ("nodes = \"a b\"", "nodes: \"a b\" is not a node"),
-            ("token-file = \"t\"", "token-file arrives with the access control release"),
             ("s3-path-style = 7", "s3-path-style: \"7\" is neither 0 nor 1"),
             ("s3-path-style = 1", "s3-path-style: which bucket?"),
             ("max-bytes = \"x\"", "max-bytes: \"x\" is not a size"),
@@ -341,14 +325,5 @@ mod tests {
         }
         let missing = dir.path().join("missing");
         assert!(refusal(&["--config", missing.to_str().unwrap()]).contains("No such file"));
-    }
-
-    #[test]
-    fn variables_of_later_releases_are_spoken_of() {
-        let lines = without_effect(|name| (name == "APP_TOKEN_FILE").then(|| "x".into()));
-        assert_eq!(
-            lines,
-            ["APP_TOKEN_FILE has no effect: it arrives with the access control release"]
-        );
     }
 }

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use objstore_core::config;
 
@@ -354,31 +354,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// A flag of a later release: it is refused by name, so that nobody takes a lone node for a
-/// cluster. The environment name is warned about.
-pub(crate) struct Later {
-    pub(crate) name: &'static str,
-    pub(crate) short: Option<char>,
-    pub(crate) env: Option<&'static str>,
-    pub(crate) release: &'static str,
-}
-
-const fn later(
-    name: &'static str,
-    short: Option<char>,
-    env: Option<&'static str>,
-    release: &'static str,
-) -> Later {
-    Later { name, short, env, release }
-}
-
-/// What `contract.md` promises and this release does not have yet.
-pub(crate) const LATER: &[Later] = &[
-    later("token-file", None, Some("APP_TOKEN_FILE"), "access control"),
-    later("tls-cert", None, None, "access control"),
-    later("tls-key", None, None, "access control"),
-];
-
 impl Setting {
     /// What the config file may say for it.
     pub(crate) fn shape_in_file(&self) -> config::Shape {
@@ -420,18 +395,6 @@ impl Setting {
             Shape::Many => arg.action(ArgAction::Append).value_delimiter(','),
             Shape::One | Shape::Switch => arg,
         }
-    }
-}
-
-impl Later {
-    fn is(&self, flag: &str) -> bool {
-        flag.strip_prefix("--") == Some(self.name)
-            || self.short.is_some_and(|short| flag == format!("-{short}"))
-    }
-
-    /// What a person is told who asks for it.
-    pub(crate) fn refusal(&self) -> String {
-        format!("arrives with the {} release", self.release)
     }
 }
 
@@ -479,14 +442,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ArgMatch
     })
 }
 
-/// What clap has to say, on one line: its first paragraph and its tip, or who brings the flag.
+/// What clap has to say, on one line: its first paragraph and its tip.
 fn one_line(error: &clap::Error) -> String {
-    if error.kind() == ErrorKind::UnknownArgument
-        && let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg)
-        && let Some(later) = LATER.iter().find(|later| later.is(given))
-    {
-        return format!("{given} {}", later.refusal());
-    }
     let text = error.render().to_string();
     let mut paragraphs = text
         .split("\n\n")
@@ -512,15 +469,6 @@ mod tests {
     #[test]
     fn clap_finds_no_fault_with_the_command_line() {
         full_command().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_later_releases_are_refused_by_name() {
-        assert_eq!(
-            refusal(&["--token-file=t"]),
-            "--token-file arrives with the access control release"
-        );
-        assert!(SETTINGS.iter().all(|s| LATER.iter().all(|l| l.name != s.name)));
     }
 
     #[test]

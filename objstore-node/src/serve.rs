@@ -119,9 +119,6 @@ fn announce(settings: &Settings, node: &Node, server: &Server) {
     let address = server.local_addr();
     let scheme = if server.is_tls() { "https" } else { "http" };
     let has_tokens = settings.node.http.token_file.is_some();
-    for line in &settings.without_effect {
-        warn!("{line}");
-    }
     let state = absolute(&settings.node.state_dir);
     let files = absolute(&settings.node.files_dir);
     let remote = match (&settings.node.s3, settings.node.remote_dir.as_deref()) {

@@ -401,7 +401,9 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     for (args, says) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
-        (&["--tls-key", "k"], "--tls-key arrives with the access control release"),
+        (&["--tls-key", "k"], "give --tls-cert and --tls-key"),
+        (&["--token-file", "/nowhere"], "the file of tokens /nowhere: No such file"),
+        (&["ls", "--ca", "/nowhere"], "cannot read the certificates /nowhere"),
         (
             &["--s3-endpoint", "http://h:1"],
             "--s3-endpoint: which bucket? the setting bucket names it",
@@ -528,7 +530,7 @@ fn flags_come_before_environment_before_file_before_defaults() {
         .env("APP_STATE_DIR", "env-s")
         .env("APP_FILES_DIR", "env-f")
         .env("APP_REMOTE_DIR", "")
-        .env("APP_TOKEN_FILE", "tokens")
+        .env("APP_TOKEN_FILE", "")
         .current_dir(dir.path());
     let node = Node::spawn(command, dir);
     let made = node.files();
@@ -695,7 +697,27 @@ fn a_public_listener_beyond_loopback_says_so_once() {
     let mut lines = stderr.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("[INFO] try: curl http://127.0.0.1:")));
     let warning = lines.next().unwrap();
-    assert!(warning.starts_with("[WARN] ") && warning.contains("no tokens"), "{warning}");
+    assert!(warning.starts_with("[WARN] ") && warning.contains("--token-file"), "{warning}");
+}
+
+#[test]
+fn the_commands_show_the_token_that_a_node_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokens"), "me read,write 0123456789abcdef\n").unwrap();
+    let mut command = objstore(["--public-addr", "127.0.0.1:0", "--token-file", "tokens"]);
+    command.current_dir(dir.path());
+    let node = Node::spawn(command, dir);
+    for (token, said) in [(None, "asks for a token"), (Some("another"), "no valid token")] {
+        let mut ls = node.verb("ls");
+        ls.envs(token.map(|token| ("OBJSTORE_TOKEN", token)));
+        assert!(refusal(&mut ls, 1).contains(said), "{said}");
+    }
+    let mut ls = node.verb("ls");
+    let listed = ls.env("OBJSTORE_TOKEN", "0123456789abcdef").output().unwrap();
+    assert!(listed.status.success(), "{}", err(&listed));
+    let mut forget = node.verb("forget");
+    forget.args(["01AN4Z07BY79KA1307SR9X4MV3", "--token", "0123456789abcdef"]);
+    assert!(refusal(&mut forget, 1).contains("needs the scope admin"));
 }
 
 #[test]
@@ -712,6 +734,9 @@ fn help_names_every_flag_and_version_says_which() {
         "--max-bytes",
         "--memory-bytes",
         "--allow-host",
+        "--token-file",
+        "--tls-cert",
+        "--tls-key",
         "--shutdown-delay",
         "--log-format",
         "--config",

@@ -59,7 +59,7 @@ impl Access {
             (None, None) => None,
             _ => {
                 return Err(configuration(
-                    "TLS takes a certificate and its key; give tls-cert and tls-key".to_owned(),
+                    "TLS takes a certificate and its key; give --tls-cert and --tls-key".to_owned(),
                 ));
             }
         };
