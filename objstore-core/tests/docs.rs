@@ -45,6 +45,7 @@ fn every_promise_has_a_test_of_that_name() {
 fn every_promise_of_trust_has_tests_of_that_name() {
     let text = read("objstore-core/docs/trust.md");
     let (_, promises) = text.split_once("\n## Promises").unwrap();
+    assert!(!promises.contains("\n## "), "what comes behind the promises is taken for one");
     for section in promises.split("\n### ").skip(1) {
         let (heading, body) = section.split_once('\n').unwrap();
         let mut tests = String::new();
