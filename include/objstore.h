@@ -650,9 +650,12 @@ objstore_status objstore_connect(const char *nodes,
  are unlocked for the next who opens them. Readers and writers that are open may be used: readers
  give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they are freed as ever.
 
- Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: it goes on by itself.
+ Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
+ or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING.
  */
-objstore_status objstore_close(objstore_store *store, int64_t timeout_ms, objstore_error **error);
+objstore_status objstore_close(objstore_store *store,
+                               int64_t timeout_ms,
+                               objstore_error **error);
 
 /*
  How many handles of all kinds the process has: 0 when everything was freed. For tests that look
@@ -1085,6 +1088,29 @@ objstore_status objstore_writer_finish(objstore_writer *writer,
                                        objstore_error **error);
 
 /*
+ As objstore_writer_write(), without waiting: done when the bytes, all of which are copied at once,
+ were taken. Until then the writer can neither be written nor finished (OBJSTORE_FINISHED); it may be
+ cancelled and freed.
+ */
+objstore_status objstore_writer_write_async(objstore_writer *writer,
+                                            const uint8_t *data,
+                                            size_t length,
+                                            objstore_queue *queue,
+                                            objstore_done done,
+                                            void *user_data,
+                                            objstore_error **error);
+
+/*
+ As objstore_writer_finish(), without waiting; the result has the record. From now on the writer can
+ only be cancelled and freed; freed before this is done, it may have stored the object or not.
+ */
+objstore_status objstore_writer_finish_async(objstore_writer *writer,
+                                             objstore_queue *queue,
+                                             objstore_done done,
+                                             void *user_data,
+                                             objstore_error **error);
+
+/*
  Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. From any
  thread; does not block.
  */
@@ -1280,6 +1306,55 @@ objstore_status objstore_poll(objstore_queue *queue,
 objstore_status objstore_queue_free(objstore_queue *queue);
 
 /*
+ What became of the operation. OBJSTORE_BAD_HANDLE when `result` is none.
+ */
+objstore_status objstore_result_status(const objstore_result *result);
+
+/*
+ Takes the error out of the result, to be freed with objstore_error_free(). Null when it was taken
+ or there is none.
+ */
+objstore_error *objstore_result_take_error(objstore_result *result);
+
+/*
+ The id that objstore_new_id_async() made. OBJSTORE_FINISHED when the operation was another one.
+ */
+objstore_status objstore_result_id(const objstore_result *result, objstore_id *id);
+
+/*
+ Takes the record out of the result, to be freed with objstore_meta_free(). Null when it was taken
+ or there is none.
+ */
+objstore_meta *objstore_result_take_meta(objstore_result *result);
+
+/*
+ Takes the reader out of the result, to be freed with objstore_reader_free(). Null when it was
+ taken or there is none.
+ */
+objstore_reader *objstore_result_take_reader(objstore_result *result);
+
+/*
+ Takes the page of objects out of the result, to be freed with objstore_list_free(). Null when it
+ was taken or there is none.
+ */
+objstore_list *objstore_result_take_list(objstore_result *result);
+
+/*
+ Takes the page of keys out of the result, to be freed with objstore_key_list_free(). Null when it
+ was taken or there is none.
+ */
+objstore_key_list *objstore_result_take_key_list(objstore_result *result);
+
+/*
+ As objstore_new_id(), without waiting; the result has the id (objstore_result_id()).
+ */
+objstore_status objstore_new_id_async(objstore_store *store,
+                                      objstore_queue *queue,
+                                      objstore_done done,
+                                      void *user_data,
+                                      objstore_error **error);
+
+/*
  As objstore_put(), without waiting. The body is copied, so it may go when this returns.
  */
 objstore_status objstore_put_async(objstore_store *store,
@@ -1326,38 +1401,93 @@ objstore_status objstore_delete_async(objstore_store *store,
                                       objstore_error **error);
 
 /*
- Has the next bytes brought to a reader: once this is done, the next objstore_reader_read() or
- objstore_reader_next() does not block. Until then the reader cannot be read
- (OBJSTORE_FINISHED); it may be freed.
+ As objstore_put_async(), by the key of the bucket.
  */
-objstore_status objstore_reader_fetch_async(objstore_reader *reader,
+objstore_status objstore_put_key_async(objstore_store *store,
+                                       const char *key,
+                                       const uint8_t *data,
+                                       size_t length,
+                                       const objstore_put_options *options,
+                                       objstore_queue *queue,
+                                       objstore_done done,
+                                       void *user_data,
+                                       objstore_error **error);
+
+/*
+ As objstore_get_async(), by the key of the bucket.
+ */
+objstore_status objstore_get_key_async(objstore_store *store,
+                                       const char *key,
+                                       const objstore_get_options *options,
+                                       objstore_queue *queue,
+                                       objstore_done done,
+                                       void *user_data,
+                                       objstore_error **error);
+
+/*
+ As objstore_head_async(), by the key of the bucket.
+ */
+objstore_status objstore_head_key_async(objstore_store *store,
+                                        const char *key,
+                                        const objstore_get_options *options,
+                                        objstore_queue *queue,
+                                        objstore_done done,
+                                        void *user_data,
+                                        objstore_error **error);
+
+/*
+ As objstore_delete_async(), by the key of the bucket; there is no tombstone.
+ */
+objstore_status objstore_delete_key_async(objstore_store *store,
+                                          const char *key,
+                                          const objstore_delete_options *options,
+                                          objstore_queue *queue,
+                                          objstore_done done,
+                                          void *user_data,
+                                          objstore_error **error);
+
+/*
+ As objstore_set_level(), without waiting; the result has the record.
+ */
+objstore_status objstore_set_level_async(objstore_store *store,
+                                         const objstore_id *id,
+                                         int32_t level,
+                                         int32_t write_mode,
+                                         objstore_queue *queue,
+                                         objstore_done done,
+                                         void *user_data,
+                                         objstore_error **error);
+
+/*
+ As objstore_list_objects(), without waiting; the result has the page.
+ */
+objstore_status objstore_list_objects_async(objstore_store *store,
+                                            const objstore_list_options *options,
                                             objstore_queue *queue,
                                             objstore_done done,
                                             void *user_data,
                                             objstore_error **error);
 
 /*
- What became of the operation. OBJSTORE_BAD_HANDLE when `result` is none.
+ As objstore_list_keys(), without waiting; the result has the page.
  */
-objstore_status objstore_result_status(const objstore_result *result);
+objstore_status objstore_list_keys_async(objstore_store *store,
+                                         const objstore_key_list_options *options,
+                                         objstore_queue *queue,
+                                         objstore_done done,
+                                         void *user_data,
+                                         objstore_error **error);
 
 /*
- Takes the error out of the result, to be freed with objstore_error_free(). Null when it was taken
- or there is none.
+ Has the next bytes brought to a reader: once this is done, the next objstore_reader_read() or
+ objstore_reader_next() does not block. Until then the reader cannot be read (OBJSTORE_FINISHED); it may
+ be freed.
  */
-objstore_error *objstore_result_take_error(objstore_result *result);
-
-/*
- Takes the record out of the result, to be freed with objstore_meta_free(). Null when it was taken
- or there is none.
- */
-objstore_meta *objstore_result_take_meta(objstore_result *result);
-
-/*
- Takes the reader out of the result, to be freed with objstore_reader_free(). Null when it was
- taken or there is none.
- */
-objstore_reader *objstore_result_take_reader(objstore_result *result);
+objstore_status objstore_reader_fetch_async(objstore_reader *reader,
+                                            objstore_queue *queue,
+                                            objstore_done done,
+                                            void *user_data,
+                                            objstore_error **error);
 
 /*
  Serves the public HTTP API of a node in this process, at `address` ("host:port", port 0 takes a

@@ -118,12 +118,16 @@ public:
     uint64_t size() const noexcept { return objstore_meta_size(meta_.get()); }
     int level() const noexcept { return objstore_meta_level(meta_.get()); }
     bool is_deleted() const noexcept { return objstore_meta_is_deleted(meta_.get()); }
+    bool is_pending() const noexcept { return objstore_meta_is_pending(meta_.get()); }
     std::chrono::nanoseconds since_epoch() const noexcept {
         return std::chrono::nanoseconds(objstore_meta_timestamp(meta_.get()));
     }
     std::string name() const { return detail::text(objstore_meta_name(meta_.get())); }
     std::string etag() const { return detail::text(objstore_meta_etag(meta_.get())); }
     std::string content_type() const { return detail::text(objstore_meta_content_type(meta_.get())); }
+    std::string content_encoding() const {
+        return detail::text(objstore_meta_content_encoding(meta_.get()));
+    }
     std::string blake3() const { return detail::text(objstore_meta_blake3(meta_.get())); }
     std::vector<std::pair<std::string, std::string>> user() const {
         std::vector<std::pair<std::string, std::string>> pairs;
@@ -180,6 +184,8 @@ public:
         return set(objstore_put_options_set_name(get(), name.c_str()));
     }
     PutOptions &level(int level) { return set(objstore_put_options_set_level(get(), level)); }
+    /* One of OBJSTORE_WRITE_…. */
+    PutOptions &write(int mode) { return set(objstore_put_options_set_write(get(), mode)); }
     PutOptions &content_type(const std::string &type) {
         return set(objstore_put_options_set_content_type(get(), type.c_str()));
     }
@@ -231,6 +237,46 @@ private:
         return *this;
     }
     detail::Owned<objstore_get_options, objstore_get_options_free> options_;
+};
+
+/* How to delete. */
+class DeleteOptions {
+public:
+    DeleteOptions() : options_(objstore_delete_options_new()) {}
+    DeleteOptions &purge() { return set(objstore_delete_options_set_purge(get(), true)); }
+    DeleteOptions &if_match(const std::string &etag) {
+        return set(objstore_delete_options_set_if_match(get(), etag.c_str()));
+    }
+    DeleteOptions &cancel(const Cancel &cancel) {
+        return set(objstore_delete_options_set_cancel(get(), cancel.get()));
+    }
+    objstore_delete_options *get() const noexcept { return options_.get(); }
+
+private:
+    DeleteOptions &set(objstore_status status) {
+        detail::check(status);
+        return *this;
+    }
+    detail::Owned<objstore_delete_options, objstore_delete_options_free> options_;
+};
+
+/* One page of keys of the bucket. */
+struct KeyPage {
+    struct Entry {
+        std::string key;
+        uint64_t size;
+    };
+    std::vector<Entry> entries;
+    std::vector<std::string> prefixes;
+    /* What the next page begins after; none when this is the last. */
+    std::optional<std::string> next;
+};
+
+/* A message from another node. */
+struct Message {
+    std::string from, data;
+    /* How many before it are lost. */
+    uint64_t missed;
 };
 
 /* An object on its way out. For one thread at a time. */
@@ -296,6 +342,38 @@ public:
 
 private:
     detail::Owned<objstore_writer, objstore_writer_free> writer_;
+};
+
+/* Messages from other nodes. For one thread at a time. */
+class Subscription {
+public:
+    explicit Subscription(objstore_subscription *subscription) : subscription_(subscription) {}
+    /* The next one; none when none came in this time. */
+    std::optional<Message> next(std::chrono::milliseconds timeout) {
+        objstore_message *message = nullptr;
+        objstore_status status = OBJSTORE_OK;
+        uint64_t missed = 0;
+        detail::checked([&](objstore_error **error) {
+            status = objstore_subscription_next(get(), timeout.count(), &message, &missed, error);
+            return status == OBJSTORE_TIMED_OUT ? drop(error) : status;
+        });
+        if (status == OBJSTORE_TIMED_OUT)
+            return std::nullopt;
+        detail::Owned<objstore_message, objstore_message_free> owned(message);
+        size_t length = 0;
+        const uint8_t *data = objstore_message_data(message, &length);
+        return Message{detail::text(objstore_message_from(message)),
+                       std::string(reinterpret_cast<const char *>(data), length), missed};
+    }
+    objstore_subscription *get() const noexcept { return subscription_.get(); }
+
+private:
+    static objstore_status drop(objstore_error **error) {
+        objstore_error_free(*error);
+        *error = nullptr;
+        return OBJSTORE_OK;
+    }
+    detail::Owned<objstore_subscription, objstore_subscription_free> subscription_;
 };
 
 /* A node in this process, or nodes elsewhere. Any thread may use it; closed when it is destroyed, for 5 s
@@ -366,10 +444,77 @@ public:
         });
         return Meta(meta);
     }
-    void remove(const Id &id) {
+    void remove(const Id &id, const DeleteOptions &options = DeleteOptions()) {
         detail::checked([&](objstore_error **error) {
-            return objstore_delete(get(), id.get(), nullptr, error);
+            return objstore_delete(get(), id.get(), options.get(), error);
         });
+    }
+    /* The same by keys of the bucket. */
+    Meta put_key(const std::string &key, std::string_view body,
+                 const PutOptions &options = PutOptions()) {
+        objstore_meta *meta = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_put_key(get(), key.c_str(), detail::data(body), body.size(),
+                                    options.get(), &meta, error);
+        });
+        return Meta(meta);
+    }
+    Writer begin_put_key(const std::string &key, std::optional<uint64_t> size = std::nullopt,
+                         const PutOptions &options = PutOptions()) {
+        objstore_writer *writer = nullptr;
+        int64_t length = size ? static_cast<int64_t>(*size) : OBJSTORE_SIZE_UNKNOWN;
+        detail::checked([&](objstore_error **error) {
+            return objstore_put_key_begin(get(), key.c_str(), length, options.get(), &writer, error);
+        });
+        return Writer(writer);
+    }
+    Reader get_key(const std::string &key, const GetOptions &options = GetOptions()) {
+        objstore_reader *reader = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_get_key(get(), key.c_str(), options.get(), &reader, error);
+        });
+        return Reader(reader);
+    }
+    Meta head_key(const std::string &key, const GetOptions &options = GetOptions()) {
+        objstore_meta *meta = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_head_key(get(), key.c_str(), options.get(), &meta, error);
+        });
+        return Meta(meta);
+    }
+    void remove_key(const std::string &key, const DeleteOptions &options = DeleteOptions()) {
+        detail::checked([&](objstore_error **error) {
+            return objstore_delete_key(get(), key.c_str(), options.get(), error);
+        });
+    }
+    /* One page of keys with a prefix, those after one; with a delimiter, rolled up to it. */
+    KeyPage list_keys(const std::string &prefix = "", const std::string &delimiter = "",
+                      const std::optional<std::string> &after = std::nullopt, size_t limit = 1000) {
+        detail::Owned<objstore_key_list_options, objstore_key_list_options_free> options(
+            objstore_key_list_options_new());
+        detail::check(objstore_key_list_options_set_prefix(options.get(), prefix.c_str()));
+        if (!delimiter.empty())
+            detail::check(objstore_key_list_options_set_delimiter(options.get(), delimiter.c_str()));
+        if (after)
+            detail::check(objstore_key_list_options_set_after(options.get(), after->c_str()));
+        detail::check(objstore_key_list_options_set_limit(options.get(), limit));
+        objstore_key_list *list = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_list_keys(get(), options.get(), &list, error);
+        });
+        detail::Owned<objstore_key_list, objstore_key_list_free> owned(list);
+        KeyPage page;
+        for (size_t i = 0; i < objstore_key_list_count(list); i++) {
+            const char *key = nullptr;
+            uint64_t size = 0;
+            detail::check(objstore_key_list_at(list, i, &key, &size));
+            page.entries.push_back({detail::text(key), size});
+        }
+        for (size_t i = 0; i < objstore_key_list_prefix_count(list); i++)
+            page.prefixes.push_back(detail::text(objstore_key_list_prefix_at(list, i)));
+        if (const char *next = objstore_key_list_next(list))
+            page.next = next;
+        return page;
     }
     /* One page of objects, those after an id. Empty at the end. */
     std::vector<Meta> list(std::optional<Id> after = std::nullopt, size_t limit = 1000) {
@@ -387,17 +532,54 @@ public:
             page.emplace_back(objstore_list_at(list, i));
         return page;
     }
-    std::string stats() {
-        objstore_text *json = nullptr;
-        detail::checked(
-            [&](objstore_error **error) { return objstore_stats(get(), &json, error); });
-        detail::Owned<objstore_text, objstore_text_free> owned(json);
-        return detail::text(objstore_text_chars(json));
+    std::string stats() { return text(objstore_stats); }
+    std::string node_id() { return text(objstore_node_id); }
+    bool is_ready() const noexcept { return objstore_is_ready(get()); }
+    /* What only a node in this process can do. serve() returns where it listens. */
+    std::string serve(const std::string &address) {
+        return text([&](objstore_store *store, objstore_text **bound, objstore_error **error) {
+            return objstore_serve(store, address.c_str(), bound, error);
+        });
+    }
+    std::string private_addr() { return text(objstore_private_addr); }
+    std::string peers() { return text(objstore_peers); }
+    void drain() {
+        detail::checked([&](objstore_error **error) { return objstore_drain(get(), error); });
+    }
+    /* How many bodies others have now, and how many none could take. */
+    std::pair<uint64_t, uint64_t> drain_to_peers() {
+        uint64_t handed_over = 0, remaining = 0;
+        detail::checked([&](objstore_error **error) {
+            return objstore_drain_to_peers(get(), &handed_over, &remaining, error);
+        });
+        return {handed_over, remaining};
+    }
+    /* To the programs on all other nodes; how many took it. */
+    size_t send(std::string_view data) {
+        size_t taken = 0;
+        detail::checked([&](objstore_error **error) {
+            return objstore_send(get(), detail::data(data), data.size(), &taken, error);
+        });
+        return taken;
+    }
+    Subscription subscribe() {
+        objstore_subscription *subscription = nullptr;
+        detail::checked([&](objstore_error **error) {
+            return objstore_subscribe(get(), &subscription, error);
+        });
+        return Subscription(subscription);
     }
     objstore_store *get() const noexcept { return store_.get(); }
 
 private:
     explicit Store(objstore_store *store) : store_(store) {}
+    template <typename Call>
+    std::string text(Call call) {
+        objstore_text *text = nullptr;
+        detail::checked([&](objstore_error **error) { return call(get(), &text, error); });
+        detail::Owned<objstore_text, objstore_text_free> owned(text);
+        return detail::text(objstore_text_chars(text));
+    }
     static objstore_status close_it(objstore_store *store) {
         return objstore_close(store, 5000, nullptr);
     }

@@ -6,6 +6,7 @@
 //! * `boundary`: what comes in and goes out; everything unsafe about memory of the caller's
 //! * `engine`: runs what is asynchronous for a thread that waits
 //! * `backend`: the node in this process or far away behind a store
+//! * `completions`: the verbs that report to a queue instead of being waited for
 //! * the rest: one file per noun of the header
 
 // What C sees is exported to the linker, not to Rust.
@@ -18,6 +19,7 @@ mod backend;
 mod boundary;
 mod cancel;
 mod cluster;
+mod completions;
 mod config;
 mod engine;
 mod error;

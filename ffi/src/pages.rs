@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
-use objstore_core::types::ObjectMeta;
+use objstore_core::types::{KeyPage, ObjectMeta};
 
 use crate::backend::Backend;
 use crate::boundary::{call, free, place, quietly, set, wanted};
@@ -19,10 +19,10 @@ use crate::types::{
 };
 
 /// One page of objects.
-struct List(Vec<Arc<ObjectMeta>>);
+pub(crate) struct List(pub(crate) Vec<Arc<ObjectMeta>>);
 
 /// One page of keys.
-struct KeyList {
+pub(crate) struct KeyList {
     keys: Vec<(CString, u64)>,
     prefixes: Vec<CString>,
     next: Option<CString>,
@@ -30,6 +30,15 @@ struct KeyList {
 
 /// A text for the caller.
 pub(crate) struct Text(pub(crate) CString);
+
+impl KeyList {
+    pub(crate) fn of(page: &KeyPage) -> Self {
+        let keys = page.entries.iter().map(|entry| (c_string(&entry.key), entry.size)).collect();
+        let prefixes = page.prefixes.iter().map(|prefix| c_string(prefix)).collect();
+        let next = page.next.as_deref().map(c_string);
+        Self { keys, prefixes, next }
+    }
+}
 
 impl Handle for List {
     type Opaque = objstore_list;
@@ -97,11 +106,7 @@ pub extern "C" fn objstore_list_keys(
         let store = handles::get::<Store>(store)?;
         let (options, cancels) = options::of(options)?;
         let page = |backend: Backend| async move { backend.list_keys(options).await };
-        let page = store.run(cancels, page)?;
-        let keys = page.entries.iter().map(|entry| (c_string(&entry.key), entry.size)).collect();
-        let prefixes = page.prefixes.iter().map(|prefix| c_string(prefix)).collect();
-        let next = page.next.as_deref().map(c_string);
-        *list = handles::give(KeyList { keys, prefixes, next });
+        *list = handles::give(KeyList::of(&store.run(cancels, page)?));
         Ok(())
     })
 }

@@ -3,33 +3,29 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use objstore_core::types::ObjectMeta;
+use objstore_core::types::{ObjectId, ObjectMeta};
 use objstore_core::{Error, ErrorKind};
 
-use crate::backend::Backend;
-use crate::boundary::{bytes, call, quietly, set};
+use crate::boundary::{call, quietly, set, wanted};
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::handles::{self, Handle};
 use crate::meta::Meta;
-use crate::operations::by_id;
-use crate::options;
-use crate::reader::{self, Reader};
+use crate::pages::{KeyList, List};
+use crate::reader::Reader;
 use crate::status::{
     OBJSTORE_FINISHED, OBJSTORE_OK, OBJSTORE_REENTRANT, OBJSTORE_TIMED_OUT, objstore_status,
 };
-use crate::store::{Store, time_limit};
+use crate::store::time_limit;
 use crate::types::{
-    objstore_delete_options, objstore_error, objstore_get_options, objstore_id, objstore_meta,
-    objstore_put_options, objstore_queue, objstore_reader, objstore_result, objstore_store,
+    objstore_error, objstore_id, objstore_key_list, objstore_list, objstore_meta, objstore_queue,
+    objstore_reader, objstore_result,
 };
 
 /// Is told what became of an operation, by objstore_poll() and on the thread that polls. `result` is
@@ -68,8 +64,23 @@ struct Outcome(Mutex<Parts>);
 struct Parts {
     status: objstore_status,
     failure: Option<Failure>,
-    meta: Option<Arc<ObjectMeta>>,
-    reader: Option<Reader>,
+    found: Found,
+}
+
+/// What an operation brought.
+pub(crate) enum Found {
+    Nothing,
+    Id(ObjectId),
+    Meta(Arc<ObjectMeta>),
+    Reader(Reader),
+    List(List),
+    KeyList(KeyList),
+}
+
+/// Where an operation reports.
+pub(crate) struct To {
+    queue: Arc<Queue>,
+    callback: Callback,
 }
 
 impl Handle for Queue {
@@ -131,17 +142,36 @@ impl Queue {
     }
 }
 
-impl Parts {
-    fn of<T>(result: Result<T, Failure>, keep: impl FnOnce(&mut Self, T)) -> Self {
-        let mut parts = Self { status: OBJSTORE_OK, failure: None, meta: None, reader: None };
-        match result {
-            Ok(value) => keep(&mut parts, value),
+impl To {
+    /// From what C gave.
+    pub(crate) fn of(
+        queue: *const objstore_queue,
+        done: objstore_done,
+        user_data: *mut c_void,
+    ) -> Result<Self, Failure> {
+        let queue = handles::get::<Queue>(queue)?;
+        let function =
+            done.ok_or_else(|| Failure::argument("done is null; it is whom to call back"))?;
+        // Only ever handed back, so where it points does not matter here.
+        let user_data = user_data.expose_provenance();
+        Ok(Self { queue, callback: Callback { function, user_data } })
+    }
+
+    /// Ends the operation when nobody can be told any more.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.queue.own.clone()
+    }
+
+    /// Has the next poll call back.
+    pub(crate) fn report(self, result: Result<Found, Failure>) {
+        let parts = match result {
+            Ok(found) => Parts { status: OBJSTORE_OK, failure: None, found },
             Err(failure) => {
-                parts.status = failure.status;
-                parts.failure = Some(failure);
+                let found = Found::Nothing;
+                Parts { status: failure.status, failure: Some(failure), found }
             }
-        }
-        parts
+        };
+        self.queue.push(Done { callback: self.callback, outcome: Outcome(Mutex::new(parts)) });
     }
 }
 
@@ -221,154 +251,7 @@ pub extern "C" fn objstore_queue_free(queue: *mut objstore_queue) -> objstore_st
     })
 }
 
-/// Where to report, from what C gave.
-fn to(
-    queue: *const objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-) -> Result<(Arc<Queue>, Callback), Failure> {
-    let queue = handles::get::<Queue>(queue)?;
-    let function =
-        done.ok_or_else(|| Failure::argument("done is null; it is whom to call back"))?;
-    // Only ever handed back, so where it points does not matter here.
-    Ok((queue, Callback { function, user_data: user_data.expose_provenance() }))
-}
-
-/// Has an operation done, and reported there.
-fn submit<T: Send + 'static, F: Future<Output = Result<T, Error>> + Send + 'static>(
-    store: &Store,
-    mut cancels: Vec<Cancel>,
-    (queue, callback): (Arc<Queue>, Callback),
-    work: impl FnOnce(Backend) -> F,
-    keep: impl FnOnce(&mut Parts, T) + Send + 'static,
-) -> Result<(), Failure> {
-    cancels.push(queue.own.clone());
-    let work = store.work(cancels, work)?;
-    store.engine.spawn(work, move |result| {
-        let outcome = Outcome(Mutex::new(Parts::of(result, keep)));
-        queue.push(Done { callback, outcome });
-    });
-    Ok(())
-}
-
-/// As objstore_put(), without waiting. The body is copied, so it may go when this returns.
-#[unsafe(no_mangle)]
-pub extern "C" fn objstore_put_async(
-    store: *mut objstore_store,
-    id: Option<&objstore_id>,
-    data: *const u8,
-    length: usize,
-    options: *const objstore_put_options,
-    queue: *mut objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-    error: Option<&mut *mut objstore_error>,
-) -> objstore_status {
-    call(error, || {
-        let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        // SAFETY: the header asks for `length` bytes.
-        let body = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
-        let target = by_id(id)?;
-        let (options, cancels) = options::of(options)?;
-        let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
-        submit(&store, cancels, to, put, |parts, meta| parts.meta = Some(meta))
-    })
-}
-
-/// As objstore_get(), without waiting; the result has the reader.
-#[unsafe(no_mangle)]
-pub extern "C" fn objstore_get_async(
-    store: *mut objstore_store,
-    id: Option<&objstore_id>,
-    options: *const objstore_get_options,
-    queue: *mut objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-    error: Option<&mut *mut objstore_error>,
-) -> objstore_status {
-    call(error, || {
-        let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = by_id(id)?;
-        let (options, cancels) = options::of(options)?;
-        let get = |backend: Backend| async move { backend.get(target, options).await };
-        let (engine, of_reader) = (Arc::clone(&store.engine), cancels.clone());
-        submit(&store, cancels, to, get, move |parts, object| {
-            parts.reader = Some(Reader::new(engine, object, of_reader));
-        })
-    })
-}
-
-/// As objstore_head(), without waiting; the result has the record.
-#[unsafe(no_mangle)]
-pub extern "C" fn objstore_head_async(
-    store: *mut objstore_store,
-    id: Option<&objstore_id>,
-    options: *const objstore_get_options,
-    queue: *mut objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-    error: Option<&mut *mut objstore_error>,
-) -> objstore_status {
-    call(error, || {
-        let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = by_id(id)?;
-        let (options, cancels) = options::of(options)?;
-        let head = |backend: Backend| async move { backend.head(target, options).await };
-        submit(&store, cancels, to, head, |parts, meta| parts.meta = Some(meta))
-    })
-}
-
-/// As objstore_delete(), without waiting; the result has the tombstone.
-#[unsafe(no_mangle)]
-pub extern "C" fn objstore_delete_async(
-    store: *mut objstore_store,
-    id: Option<&objstore_id>,
-    options: *const objstore_delete_options,
-    queue: *mut objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-    error: Option<&mut *mut objstore_error>,
-) -> objstore_status {
-    call(error, || {
-        let (store, to) = (handles::get::<Store>(store)?, to(queue, done, user_data)?);
-        let target = by_id(id)?;
-        let (options, cancels) = options::of(options)?;
-        let delete = |backend: Backend| async move { backend.delete(target, options).await };
-        submit(&store, cancels, to, delete, |parts, meta| parts.meta = meta)
-    })
-}
-
-/// Has the next bytes brought to a reader: once this is done, the next objstore_reader_read() or
-/// objstore_reader_next() does not block. Until then the reader cannot be read
-/// (OBJSTORE_FINISHED); it may be freed.
-#[unsafe(no_mangle)]
-pub extern "C" fn objstore_reader_fetch_async(
-    reader: *mut objstore_reader,
-    queue: *mut objstore_queue,
-    done: objstore_done,
-    user_data: *mut c_void,
-    error: Option<&mut *mut objstore_error>,
-) -> objstore_status {
-    call(error, || {
-        let (queue, callback) = to(queue, done, user_data)?;
-        let reader = handles::get::<Reader>(reader)?;
-        let body = reader.begin()?;
-        let cancels = reader.cancels().into_iter().chain([queue.own.clone()]).collect();
-        let look = async move {
-            match body {
-                Some(body) => reader::next(body, cancels).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        reader.engine().spawn(look, move |next| {
-            let result = next.and_then(|next| next.map_or(Ok(()), |next| reader.end(next)));
-            let outcome = Outcome(Mutex::new(Parts::of(result, |_, ()| {})));
-            queue.push(Done { callback, outcome });
-        });
-        Ok(())
-    })
-}
-
+/// What the result has of this kind, which it has no more then.
 fn part<T>(
     result: *const objstore_result,
     none: T,
@@ -377,8 +260,27 @@ fn part<T>(
     quietly(none, || {
         let outcome = handles::get::<Outcome>(result)?;
         let mut parts = outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
-        which(&mut parts).ok_or_else(|| Failure::new(OBJSTORE_FINISHED, "there is none"))
+        which(&mut parts).ok_or_else(there_is_none)
     })
+}
+
+fn there_is_none() -> Failure {
+    Failure::new(OBJSTORE_FINISHED, "the result has none, or it was taken")
+}
+
+/// Takes out what was found where it is of this kind.
+macro_rules! take {
+    ($result:expr, $kind:ident, $value:ident => $handle:expr) => {
+        part($result, std::ptr::null_mut(), |parts| {
+            if !matches!(parts.found, Found::$kind(_)) {
+                return None;
+            }
+            match std::mem::replace(&mut parts.found, Found::Nothing) {
+                Found::$kind($value) => Some(handles::give($handle)),
+                _ => None,
+            }
+        })
+    };
 }
 
 /// What became of the operation. OBJSTORE_BAD_HANDLE when `result` is none.
@@ -402,12 +304,27 @@ pub extern "C" fn objstore_result_take_error(result: *mut objstore_result) -> *m
     part(result, std::ptr::null_mut(), |parts| parts.failure.take().map(handles::give))
 }
 
+/// The id that objstore_new_id_async() made. OBJSTORE_FINISHED when the operation was another one.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_result_id(
+    result: *const objstore_result,
+    id: Option<&mut objstore_id>,
+) -> objstore_status {
+    set(|| {
+        let id = wanted(id, "id")?;
+        let outcome = handles::get::<Outcome>(result)?;
+        let parts = outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Found::Id(found) = parts.found else { return Err(there_is_none()) };
+        *id = objstore_id::of(found);
+        Ok(())
+    })
+}
+
 /// Takes the record out of the result, to be freed with objstore_meta_free(). Null when it was taken
 /// or there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_result_take_meta(result: *mut objstore_result) -> *mut objstore_meta {
-    let give = |meta| handles::give(Meta::new(meta));
-    part(result, std::ptr::null_mut(), |parts| parts.meta.take().map(give))
+    take!(result, Meta, meta => Meta::new(meta))
 }
 
 /// Takes the reader out of the result, to be freed with objstore_reader_free(). Null when it was
@@ -416,5 +333,21 @@ pub extern "C" fn objstore_result_take_meta(result: *mut objstore_result) -> *mu
 pub extern "C" fn objstore_result_take_reader(
     result: *mut objstore_result,
 ) -> *mut objstore_reader {
-    part(result, std::ptr::null_mut(), |parts| parts.reader.take().map(handles::give))
+    take!(result, Reader, reader => reader)
+}
+
+/// Takes the page of objects out of the result, to be freed with objstore_list_free(). Null when it
+/// was taken or there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_result_take_list(result: *mut objstore_result) -> *mut objstore_list {
+    take!(result, List, list => list)
+}
+
+/// Takes the page of keys out of the result, to be freed with objstore_key_list_free(). Null when it
+/// was taken or there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_result_take_key_list(
+    result: *mut objstore_result,
+) -> *mut objstore_key_list {
+    take!(result, KeyList, list => list)
 }

@@ -76,16 +76,22 @@ impl Store {
             std::mem::take(&mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner));
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
         futures_util::future::join_all(servers.into_iter().map(|server| server.stop(grace))).await;
+        let mut all_ended = true;
         if let Some((under_way, mut ended)) = calls {
             drop(under_way);
             // Nothing is ever sent, so this is the end of the last call or of the patience.
-            let _ = tokio::time::timeout(grace, ended.recv()).await;
+            all_ended = tokio::time::timeout(grace, ended.recv()).await.is_ok();
         }
         match &self.backend {
             Backend::Node(node) => Ok(node.shutdown().await?),
-            Backend::Remote(_) => Ok(()),
+            Backend::Remote(_) if all_ended => Ok(()),
+            Backend::Remote(_) => Err(not_closed_yet()),
         }
     }
+}
+
+fn not_closed_yet() -> Failure {
+    Failure::new(OBJSTORE_TIMED_OUT, "the store is not closed yet; it goes on closing by itself")
 }
 
 fn closed() -> Failure {
@@ -190,7 +196,8 @@ pub extern "C" fn objstore_connect(
 /// are unlocked for the next who opens them. Readers and writers that are open may be used: readers
 /// give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they are freed as ever.
 ///
-/// Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: it goes on by itself.
+/// Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
+/// or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_close(
     store: *mut objstore_store,
@@ -207,10 +214,7 @@ pub extern "C" fn objstore_close(
         // Stopping the node takes a moment too.
         let grace = limit.map_or(Duration::from_secs(3600), |limit| limit / 2);
         let stopping = async move { store.stop(grace).await };
-        engine.run_within(limit, stopping).unwrap_or_else(|| {
-            let why = "the store is not closed yet; it goes on closing by itself";
-            Err(Failure::new(OBJSTORE_TIMED_OUT, why))
-        })
+        engine.run_within(limit, stopping).unwrap_or_else(|| Err(not_closed_yet()))
     })
 }
 

@@ -1,7 +1,7 @@
 #![allow(unsafe_code)] // exports, and bytes of the caller's
 
-use std::ffi::c_char;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ffi::{c_char, c_void};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use objstore_core::types::ObjectMeta;
@@ -16,12 +16,13 @@ use crate::error::Failure;
 use crate::handles::{self, Handle};
 use crate::operations::{by_id, give_meta, key};
 use crate::options;
+use crate::queue::{Found, To, objstore_done};
 use crate::reader::alone;
 use crate::status::{OBJSTORE_FINISHED, OBJSTORE_STOPPING, objstore_status};
 use crate::store::Store;
 use crate::types::{
-    objstore_error, objstore_id, objstore_meta, objstore_put_options, objstore_store,
-    objstore_writer,
+    objstore_error, objstore_id, objstore_meta, objstore_put_options, objstore_queue,
+    objstore_store, objstore_writer,
 };
 
 /// The bytes that are copied at a time, and how many such pieces may wait to be taken.
@@ -90,28 +91,38 @@ impl Writer {
         alone(&self.state, "writer")
     }
 
-    fn send(&self, state: &mut State, piece: Piece) -> Result<(), Failure> {
-        let pieces = state.open.as_ref().ok_or_else(finished)?.pieces.clone();
-        let taken = self.engine.run(async move { Ok(pieces.send(piece).await.is_ok()) })?;
-        if taken {
-            return Ok(());
+    /// Takes it out for a step, after which it is put back unless that failed.
+    fn open(state: &mut State) -> Result<Open, Failure> {
+        state.open.take().ok_or_else(finished)
+    }
+}
+
+impl Open {
+    /// Hands the put what comes next, once there is room for it.
+    async fn send(self, piece: Piece) -> Result<Self, Failure> {
+        if self.pieces.send(piece).await.is_ok() {
+            return Ok(self);
         }
         // The put has ended before the body has: it says why.
-        match self.result(state) {
+        match self.outcome().await {
             Err(failure) => Err(failure),
             Ok(_) => Err(finished()),
         }
     }
 
-    fn result(&self, state: &mut State) -> Result<Arc<ObjectMeta>, Failure> {
-        let Open { pieces, done } = state.open.take().ok_or_else(finished)?;
-        let _kept_until_then = pieces;
-        self.engine.run(async move {
-            done.await.unwrap_or_else(|_| {
-                let why = "the store was closed; open it again and put once more";
-                Err(Failure::new(OBJSTORE_STOPPING, why))
-            })
-        })
+    async fn finish(self) -> Result<Arc<ObjectMeta>, Failure> {
+        self.send(Piece::End).await?.outcome().await
+    }
+
+    async fn outcome(self) -> Result<Arc<ObjectMeta>, Failure> {
+        let Self { pieces, done } = self;
+        let outcome = done.await.unwrap_or_else(|_| {
+            let why = "the store was closed; open it again and put once more";
+            Err(Failure::new(OBJSTORE_STOPPING, why))
+        });
+        // Until then the end of the channel would be that of a writer that was freed.
+        drop(pieces);
+        outcome
     }
 }
 
@@ -132,7 +143,8 @@ async fn arriving(
 }
 
 fn finished() -> Failure {
-    Failure::new(OBJSTORE_FINISHED, "the writer was finished, or has failed, before; free it")
+    let why = "the writer was finished, or has failed, or is being written; free it, or wait";
+    Failure::new(OBJSTORE_FINISHED, why)
 }
 
 fn begin(
@@ -195,7 +207,9 @@ pub extern "C" fn objstore_writer_write(
         let mut state = writer.alone()?;
         // SAFETY: the header asks for `length` bytes.
         for piece in unsafe { bytes(data, length) }?.chunks(PIECE) {
-            writer.send(&mut state, Piece::Bytes(Bytes::copy_from_slice(piece)))?;
+            let piece = Piece::Bytes(Bytes::copy_from_slice(piece));
+            let open = Writer::open(&mut state)?;
+            state.open = Some(writer.engine.run(open.send(piece))?);
         }
         Ok(())
     })
@@ -213,8 +227,67 @@ pub extern "C" fn objstore_writer_finish(
         let meta = cleared(meta);
         let writer = handles::get::<Writer>(writer)?;
         let mut state = writer.alone()?;
-        writer.send(&mut state, Piece::End)?;
-        give_meta(meta, writer.result(&mut state)?);
+        let open = Writer::open(&mut state)?;
+        give_meta(meta, writer.engine.run(open.finish())?);
+        Ok(())
+    })
+}
+
+/// As objstore_writer_write(), without waiting: done when the bytes, all of which are copied at once,
+/// were taken. Until then the writer can neither be written nor finished (OBJSTORE_FINISHED); it may be
+/// cancelled and freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_writer_write_async(
+    writer: *mut objstore_writer,
+    data: *const u8,
+    length: usize,
+    queue: *mut objstore_queue,
+    done: objstore_done,
+    user_data: *mut c_void,
+    error: Option<&mut *mut objstore_error>,
+) -> objstore_status {
+    call(error, || {
+        let to = To::of(queue, done, user_data)?;
+        let writer = handles::get::<Writer>(writer)?;
+        // SAFETY: the header asks for `length` bytes.
+        let body = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
+        let mut open = Writer::open(&mut *writer.alone()?)?;
+        let write = async move {
+            // An empty piece is none.
+            if !body.is_empty() {
+                open = open.send(Piece::Bytes(body)).await?;
+            }
+            Ok(open)
+        };
+        let engine = Arc::clone(&writer.engine);
+        engine.spawn(Cancel::or(vec![to.cancel()], write), move |written| {
+            to.report(written.map(|open| {
+                let mut state = writer.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.open = Some(open);
+                Found::Nothing
+            }));
+        });
+        Ok(())
+    })
+}
+
+/// As objstore_writer_finish(), without waiting; the result has the record. From now on the writer can
+/// only be cancelled and freed; freed before this is done, it may have stored the object or not.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_writer_finish_async(
+    writer: *mut objstore_writer,
+    queue: *mut objstore_queue,
+    done: objstore_done,
+    user_data: *mut c_void,
+    error: Option<&mut *mut objstore_error>,
+) -> objstore_status {
+    call(error, || {
+        let to = To::of(queue, done, user_data)?;
+        let writer = handles::get::<Writer>(writer)?;
+        let finish = Writer::open(&mut *writer.alone()?)?.finish();
+        writer.engine.spawn(Cancel::or(vec![to.cancel()], finish), move |finished| {
+            to.report(finished.map(Found::Meta));
+        });
         Ok(())
     })
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The sources in the order in which a reader of the header wants them.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "types",
     "version",
     "status",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 16] = [
     "meta",
     "pages",
     "queue",
+    "completions",
     "cluster",
 ];
 

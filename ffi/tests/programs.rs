@@ -1,92 +1,20 @@
 //! Programs in C, C++ and Python on the shared library, as a newcomer would build them: the examples,
-//! the script of operations that Rust runs too, and what is done wrong.
+//! and the scripts of operations that Rust runs too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod support;
+
+use std::process::Command;
 
 use objstore_core::options::{
-    ByteRange, Conditions, DeleteOptions, GetOptions, ListOptions, PutOptions, WriteMode,
+    ByteRange, Conditions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions,
+    WriteMode,
 };
-use objstore_core::types::{Level, ObjectId, ObjectMeta, UserMeta};
+use objstore_core::remote::MemoryRemote;
+use objstore_core::types::{Level, ObjectId, ObjectKey, ObjectMeta, UserMeta};
 use objstore_core::{Body, Error, Node};
-
-const C99: &[&str] = &["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"];
-const CPP17: &[&str] = &["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-Werror"];
-
-/// The library is not instrumented, so how it synchronises is not seen: only the programs are judged.
-const SUPPRESSIONS: &str = "ffi/tests/c/tsan.txt";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The directory in which cargo has just built the library for this test.
-fn built() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
-}
-
-/// A place to build in, with the library under its names.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["libobjstore.so", "libobjstore.so.0"] {
-            std::os::unix::fs::symlink(built().join("libobjstore.so"), dir.path().join(name))
-                .unwrap();
-        }
-        Self { dir }
-    }
-
-    /// Compiles a source of the repository.
-    fn compile(&self, compiler: &str, flags: &[&str], source: &str) -> PathBuf {
-        let program = self.dir.path().join(source.replace(['/', '.'], "_"));
-        let built = Command::new(compiler)
-            .args(flags)
-            .arg("-g")
-            .arg("-I")
-            .arg(root().join("include"))
-            .arg(root().join(source))
-            .arg("-o")
-            .arg(&program)
-            .arg("-L")
-            .arg(self.dir.path())
-            .args(["-lobjstore", "-pthread"])
-            .output()
-            .unwrap_or_else(|e| panic!("{compiler}: {e}"));
-        assert!(built.status.success(), "{compiler} {source}: {}", error(&built));
-        program
-    }
-
-    /// Runs a program; it must say that all was well.
-    fn run<S: AsRef<std::ffi::OsStr>>(&self, program: &[S]) -> String {
-        let (program, args) = program.split_first().unwrap();
-        let ran = Command::new(program)
-            .args(args)
-            .env("LD_LIBRARY_PATH", self.dir.path())
-            .env("TSAN_OPTIONS", format!("suppressions={}", text(&root().join(SUPPRESSIONS))))
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let program = program.as_ref().display();
-        assert!(ran.status.success(), "{program}: {} {said} {}", ran.status, error(&ran));
-        said
-    }
-}
-
-fn error(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use support::{Bench, C99, CPP17, Elsewhere, built, root, text};
 
 #[test]
 fn the_examples_in_c_do_what_they_say() {
@@ -140,49 +68,6 @@ fn the_example_in_python_does_what_it_says() {
     assert!(said.ends_with(" has It works!\n"), "{said}");
 }
 
-#[test]
-fn what_is_done_wrong_has_its_code() {
-    let bench = Bench::new();
-    for compiler in ["gcc", "clang"] {
-        bench.run(&[bench.compile(compiler, C99, "ffi/tests/c/misuse.c")]);
-    }
-}
-
-#[test]
-fn threads_share_a_store_and_a_process_may_end_with_one_open() {
-    let bench = Bench::new();
-    let program = bench.compile("gcc", C99, "ffi/tests/c/threads.c");
-    bench.run(&[text(&program)]);
-    bench.run(&[text(&program), "leave it open"]);
-}
-
-#[test]
-fn valgrind_and_the_sanitizers_find_nothing() {
-    let bench = Bench::new();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let elsewhere = Elsewhere::start(&runtime);
-    for (name, leaks) in [("script", "full"), ("threads", "full"), ("misuse", "no")] {
-        // A child of fork() has lost what its parent's threads held, so there leaks mean nothing.
-        let program = bench.compile("gcc", C99, &format!("ffi/tests/c/{name}.c"));
-        let leaks = format!("--leak-check={leaks}");
-        let found = "--errors-for-leak-kinds=definite";
-        let valgrind = ["valgrind", "-q", "--error-exitcode=99", &leaks, found, text(&program)];
-        bench.run(&valgrind);
-        if name == "script" {
-            bench.run(&[&valgrind[..], &[elsewhere.address()]].concat());
-        }
-    }
-    for (name, sanitizer) in [
-        ("script", "-fsanitize=address,undefined"),
-        ("misuse", "-fsanitize=address,undefined"),
-        ("threads", "-fsanitize=address,undefined"),
-        ("threads", "-fsanitize=thread"),
-    ] {
-        let flags: Vec<&str> = C99.iter().copied().chain([sanitizer]).collect();
-        bench.run(&[bench.compile("gcc", &flags, &format!("ffi/tests/c/{name}.c"))]);
-    }
-}
-
 /// `OBJSTORE_UPDATE=1 cargo test -p objstore-ffi --test programs` adds to the list what is new.
 #[test]
 fn exactly_the_listed_symbols_are_exported() {
@@ -219,63 +104,99 @@ fn a_script_of_operations_has_the_same_results_in_c_and_cpp_and_rust_here_and_el
     }
 }
 
-/// A node in memory that listens.
-struct Elsewhere {
-    node: Node,
-    server: objstore_core::Server,
-    address: String,
-}
-
-impl Elsewhere {
-    fn start(runtime: &tokio::runtime::Runtime) -> Self {
-        runtime.block_on(async {
-            let node = Node::builder().in_memory().start().await.unwrap();
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let server = node.serve_public(listener).unwrap();
-            let address = server.local_addr().to_string();
-            Self { node, server, address }
-        })
-    }
-
-    fn address(&self) -> &str {
-        &self.address
-    }
-
-    async fn stop(self) {
-        self.server.stop(std::time::Duration::ZERO).await;
-        self.node.shutdown().await.unwrap();
-    }
-}
-
 #[test]
-fn a_connection_does_what_it_can_and_outlives_the_node() {
+fn keys_have_the_same_results_in_c_and_cpp_and_rust_here_and_elsewhere() {
     let bench = Bench::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let program = bench.compile("gcc", C99, "ffi/tests/c/remote.c");
-    let elsewhere = Elsewhere::start(&runtime);
-    let mut ran = Command::new(program)
-        .arg(elsewhere.address())
-        .env("LD_LIBRARY_PATH", bench.dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(ran.stdout.take().unwrap()).lines();
-    let first = said.next().map(Result::unwrap);
-    if first.as_deref() == Some("ready") {
-        runtime.block_on(elsewhere.stop());
-        ran.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let expected = runtime.block_on(keys());
+    for (compiler, flags, source) in
+        [("clang", C99, "ffi/tests/c/keys.c"), ("clang++", CPP17, "ffi/tests/cpp/keys.cpp")]
+    {
+        let program = bench.compile(compiler, flags, source);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(bench.run(&[text(&program), text(dir.path())]), expected, "{source}");
+        let elsewhere = Elsewhere::start(&runtime);
+        assert_eq!(bench.run(&[text(&program), elsewhere.address()]), expected, "{source}");
     }
-    let rest: Vec<String> = said.map(Result::unwrap).collect();
-    let ended = ran.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{first:?} {rest:?} {} {}", ended.status, error(&ended));
-    assert_eq!(rest, ["done"]);
+}
+
+/// What `tests/c/keys.c` does.
+async fn keys() -> String {
+    let node = Node::builder()
+        .in_memory()
+        .remote(std::sync::Arc::new(MemoryRemote::new("bucket")))
+        .start()
+        .await
+        .unwrap();
+    let mut said = String::new();
+    let say = |said: &mut String, what: &str, result: Result<&ObjectMeta, &Error>| {
+        *said += &match result {
+            Err(error) => format!("{what}: {}\n", error.kind().code()),
+            Ok(meta) => {
+                let content_type = meta.content_type.as_deref().unwrap_or("-");
+                format!("{what}: {} bytes, {content_type}\n", meta.size)
+            }
+        };
+    };
+    let key = |key: &str| ObjectKey::new(key).unwrap();
+    let mut create = PutOptions::default().conditions(Conditions::absent());
+    create.content_type = Some("text/plain".to_owned());
+
+    let result = node.put_key(&key("a/one"), "It works!", create.clone()).await;
+    say(&mut said, "put", result.as_deref());
+    let result = node.put_key(&key("a/one"), "twice", create.clone()).await;
+    say(&mut said, "create again", result.as_deref());
+    let pieces = [Ok("in ".into()), Ok("pieces".into())];
+    let pieces = Body::from_stream(futures_util::stream::iter(pieces), None);
+    let result = node.put_key(&key("a/b/two"), pieces, create).await;
+    say(&mut said, "written", result.as_deref());
+    node.put_key(&key("c"), "", PutOptions::default()).await.unwrap();
+    node.put_key(&key("d e/ü"), "", PutOptions::default()).await.unwrap();
+
+    let result = node.head_key(&key("a/b/two"), GetOptions::default()).await;
+    say(&mut said, "head", result.as_deref());
+    let some = GetOptions::default().range(3..=8);
+    let body = node.get_key(&key("a/b/two"), some).await.unwrap().body;
+    let body = body.collect(100).await.unwrap();
+    said += &format!("got {}\n", std::str::from_utf8(&body).unwrap());
+    for (prefix, delimiter) in [("", None), ("a/", Some("/"))] {
+        let mut options = KeyListOptions::default();
+        (options.prefix, options.delimiter) = (prefix.to_owned(), delimiter.map(str::to_owned));
+        options.limit = 2;
+        loop {
+            let page = node.list_keys(options.clone()).await.unwrap();
+            said += &format!("page of {prefix}:");
+            said.extend(
+                page.entries.iter().map(|entry| format!(" {} ({})", entry.key, entry.size)),
+            );
+            said.extend(page.prefixes.iter().map(|prefix| format!(" {prefix}…")));
+            said += "\n";
+            if page.next.is_none() {
+                break;
+            }
+            options.after = page.next;
+        }
+    }
+
+    let deleted = node.delete_key(&key("a/one"), DeleteOptions::default()).await;
+    said += &format!("delete: {}\n", code(deleted));
+    let got = node.get_key(&key("a/one"), GetOptions::default()).await;
+    said += &format!("get deleted: {}\n", code(got));
+    let never = node.head_key(&key("never"), GetOptions::default()).await;
+    said += &format!("head never: {}\n", code(never));
+    said += &format!("no key: {}\n", code(ObjectKey::new("..").map_err(Error::from)));
+    node.shutdown().await.unwrap();
+    said
 }
 
 /// What `tests/c/script.c` does.
 async fn script() -> String {
-    let node = Node::builder().in_memory().start().await.unwrap();
+    let node = Node::builder()
+        .in_memory()
+        .remote(std::sync::Arc::new(MemoryRemote::new("bucket")))
+        .start()
+        .await
+        .unwrap();
     let mut said = String::new();
     let bytes: Vec<u8> = (0..300_000_usize).map(|i| u8::try_from(i * 7 % 253).unwrap()).collect();
     let (id, large, never) = (node.new_id(), node.new_id(), node.new_id());

@@ -51,4 +51,29 @@ static inline objstore_store *open_in_memory(void)
     return store;
 }
 
+/* One of this process's own, with three directories below this one; the third stands for the bucket. */
+static inline objstore_store *open_in(const char *dir)
+{
+    objstore_config *config = objstore_config_new();
+    objstore_store *store = NULL;
+    const char *names[] = {"state-dir", "files-dir", "remote-dir"};
+    char path[1000];
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        CHECK(snprintf(path, sizeof path, "%s/%s", dir, names[i]) < (int)sizeof path);
+        OK(objstore_config_set(config, names[i], path, NULL));
+    }
+    OK(objstore_config_set(config, "threads", "2", NULL));
+    OK(objstore_open_node(config, &store, NULL));
+    OK(objstore_config_free(config));
+    return store;
+}
+
+/* To a directory, which is a path, or to nodes. */
+static inline objstore_store *open_or_connect(const char *where)
+{
+    return where[0] == '/' ? open_in(where) : connect_to(where);
+}
+
 #endif
