@@ -13,6 +13,7 @@ mod level;
 mod list;
 mod members;
 mod metrics;
+mod openapi;
 mod operator;
 mod pace;
 mod private;

@@ -146,18 +146,24 @@ fn etags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<ETagSet>, Erro
         if rest == b"*" {
             return Ok(Some(ETagSet::Any));
         }
+        // RFC 9110 §5.6.1.2: empty elements of a list are to be tolerated.
+        rest = after_commas(rest);
         while !rest.is_empty() {
             let (tag, after) = condition_tag(rest).ok_or_else(bad)?;
             tags.push(tag);
-            rest = after.trim_ascii_start();
-            match rest.split_first() {
-                None => {}
-                Some((b',', more)) => rest = more.trim_ascii_start(),
-                Some(_) => return Err(bad()),
+            rest = after_commas(after);
+            if rest.len() == after.trim_ascii_start().len() && !rest.is_empty() {
+                return Err(bad());
             }
         }
     }
     Ok(Some(ETagSet::Of(tags)))
+}
+
+/// What follows commas and space at the beginning of these bytes.
+fn after_commas(bytes: &[u8]) -> &[u8] {
+    let skipped = bytes.iter().take_while(|b| b", \t".contains(b)).count();
+    bytes.get(skipped..).unwrap_or_default()
 }
 
 /// One entity tag at the beginning of these bytes, and what follows it.
@@ -190,7 +196,8 @@ pub(super) fn digests(headers: &HeaderMap) -> Result<Vec<ExpectedDigest>, Error>
     }
     for value in headers.get_all("repr-digest") {
         let value = value.to_str().map_err(|_| invalid("Repr-Digest must be ASCII text"))?;
-        for member in value.split(',') {
+        // An empty field is an empty dictionary (RFC 9651 §3.2).
+        for member in value.split(',').filter(|_| !value.trim().is_empty()) {
             let bad = || invalid("Repr-Digest is no dictionary of byte sequences (RFC 9530 §2)");
             let (algorithm, digest) = member.trim().split_once('=').ok_or_else(bad)?;
             let digest = digest

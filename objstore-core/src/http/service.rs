@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use objstore_client::types::{ObjectId, ObjectKey};
-use objstore_client::{Body, Error, ErrorKind, wire};
+use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 use super::access::Asker;
@@ -16,7 +16,7 @@ use super::intake::{self, Pending};
 use super::metrics::RequestMetrics;
 use super::routes::{Needs, Op, Route, route};
 use super::{
-    answer, delete, get, guard, keys, level, list, members, put, request, status, uploads,
+    answer, delete, get, guard, keys, level, list, members, openapi, put, request, status, uploads,
 };
 use crate::node::Node;
 use crate::ops::Target;
@@ -131,13 +131,8 @@ impl PublicService {
                     pending.distrust();
                 }
                 let mut response = answer::error(&error);
-                let headers = response.headers_mut();
                 if let Some(meta) = error.meta() {
-                    answer::put_json(headers, &head.headers, meta);
-                }
-                if is_head {
-                    let code = http::HeaderValue::from_static(error.kind().code());
-                    headers.insert(wire::headers::ERROR, code);
+                    answer::put_json(response.headers_mut(), &head.headers, meta);
                 }
                 response
             }
@@ -234,6 +229,7 @@ impl PublicService {
             Route::Version => Ok(answer::text(format!("{}\n", shared.version))),
             Route::Ping => Ok(answer::text(format!("{}\n", node.id()))),
             Route::Stats => Ok(answer::json(&node.stats())),
+            Route::OpenApi => Ok(openapi::document()),
             Route::Health => Ok(answer::text("ok\n")),
             Route::Ready => Ok(status::ready(node)),
             Route::Metrics => status::metrics(node, shared.render_metrics.as_deref()),

@@ -12,6 +12,7 @@ use objstore_client::{Body, Error, ErrorKind, Object};
 use tokio::sync::MutexGuard;
 
 use super::fetch::{Arrived, Found, Look, Target, Turn};
+use super::put::check_field;
 use crate::bodies::{Outcome, ReceivedBody, Receiver};
 use crate::cache::Hot;
 use crate::cluster::FromOwner;
@@ -74,6 +75,10 @@ impl Node {
         inner.check_running()?;
         check_not_an_id(key)?;
         inner.check_clock()?;
+        check_field("content type", options.content_type.as_deref())?;
+        check_field("content encoding", options.content_encoding.as_deref())?;
+        // What cannot be kept is told before a long body is taken in.
+        let metadata = crate::remote::codec::plain_metadata(&options.user_meta)?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
             files: &inner.files,
@@ -90,7 +95,7 @@ impl Node {
         let attributes = RemoteAttributes {
             content_type: options.content_type.clone(),
             content_encoding: options.content_encoding.clone(),
-            metadata: crate::remote::codec::plain_metadata(&options.user_meta)?,
+            metadata,
         };
 
         let stamp = inner.stamps.next();
