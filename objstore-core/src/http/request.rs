@@ -13,8 +13,6 @@ use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
 use objstore_client::wire::headers;
 use objstore_client::{Error, ErrorKind};
 
-const REQUEST_ID_MAX: usize = 128;
-
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
@@ -111,13 +109,6 @@ pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Er
 
 fn kept_field(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Error> {
     Ok(text(headers, name)?.filter(|value| !value.is_empty()).map(str::to_owned))
-}
-
-/// The valid value of an `X-Request-Id` to be echoed.
-pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let value = headers.get("x-request-id")?;
-    let plain = value.to_str().is_ok_and(|text| text.len() <= REQUEST_ID_MAX);
-    plain.then(|| value.clone())
 }
 
 /// The conditions of RFC 9110 §13.1. Dates that do not parse are ignored, as §13.1.3 asks.

@@ -137,7 +137,7 @@ pub(super) enum Needs {
 
 /// Kinds of requests, as metrics tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Get,
     Head,
     Put,
@@ -149,7 +149,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Get,
         Self::Head,
         Self::Put,
@@ -160,7 +160,7 @@ impl Op {
         Self::Other,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Head => "head",
