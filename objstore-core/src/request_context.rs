@@ -241,10 +241,9 @@ mod tests {
         let seen = named.clone().scope(async { RequestContext::current() }).await;
         assert_eq!(seen, named);
         assert!(RequestContext::current().is_empty());
-        let task = named
-            .clone()
-            .scope(async { tokio::spawn(carried(async { RequestContext::current() })) });
-        assert_eq!(task.await.await.unwrap(), named);
+        let spawn = async { Some(tokio::spawn(carried(async { RequestContext::current() }))) };
+        let task = named.clone().scope(spawn).await.unwrap();
+        assert_eq!(task.await.unwrap(), named);
         let chunks = futures_util::stream::once(async {
             Ok(RequestContext::current().request_id().unwrap_or("none").to_owned().into())
         });
