@@ -171,8 +171,25 @@ impl Node {
         let id = inner.key_id(&key);
         let _turn = inner.uploads.turn(id).await;
         let condition = inner.condition(&key, &options.conditions).await?;
-        let call = || inner.remote.delete(&key, condition.clone());
-        let deleted = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
+        let entropy = inner.env.entropy.as_ref();
+        let deleted = match condition {
+            // Where nothing is there is nothing to remove, and where something is it has to stay:
+            // no bucket has to know this condition for that.
+            RemoteCondition::Absent => {
+                match Retry::DEMAND.call(entropy, || inner.remote.head(&key)).await {
+                    Err(error) if error.kind() == RemoteErrorKind::NotFound => Ok(()),
+                    Err(error) => Err(error),
+                    Ok(_) => Err(RemoteError::new(
+                        RemoteErrorKind::PreconditionFailed,
+                        "there is an object",
+                    )),
+                }
+            }
+            condition => {
+                let call = || inner.remote.delete(&key, condition.clone());
+                Retry::DEMAND.call(entropy, call).await
+            }
+        };
         inner.key_changed(id).await;
         deleted.map_err(remote_error)?;
         if let Some(old) = inner.lookup(id, false).await? {
