@@ -28,6 +28,7 @@
 //! * [`remote`]: the bucket behind it, S3, a directory, or what a host brings along.
 //! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
 //!   or served by [`Server`].
+//! * [`RequestContext`]: what a request is called in the logs of all nodes, and at the bucket.
 //! * [`Settings`]: everything that can be tuned, as plain data. [`env::Env`]: everything that can
 //!   be replaced: clock, entropy, disk, journal.
 //!
@@ -43,7 +44,8 @@
 //! # Where to read on
 //! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
 //! means, each promise with its test), `docs/consistency.md` (what a read sees), `docs/bucket.md` (what
-//! is in the bucket), `docs/trust.md` (who may be a node), `docs/formats.md` (what is on the disk).
+//! is in the bucket), `docs/trust.md` (who may be a node), `docs/metrics.md` (metrics, events, and the
+//! names of requests), `docs/formats.md` (what is on the disk).
 
 mod background;
 mod bodies;
@@ -62,6 +64,7 @@ mod memory;
 mod node;
 mod ops;
 pub mod remote;
+mod request_context;
 mod reserve;
 mod settings;
 mod state_dir;
@@ -74,6 +77,7 @@ pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;
 pub use objstore_client::{Body, Error, ErrorKind, Object, options, types, wire};
+pub use request_context::RequestContext;
 pub use settings::{
     ClusterSettings, FetchPolicy, FillSettings, HttpSettings, Settings, UploadSettings,
 };

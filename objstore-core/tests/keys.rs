@@ -362,6 +362,26 @@ async fn conditions_of_a_key_are_told_by_status() {
     assert_eq!((range.status, range.text()), (206, "od"));
 }
 
+/// Found by schemathesis, before a bucket of S3: it knows no condition of a delete that no object
+/// meets.
+#[tokio::test]
+async fn a_delete_that_may_remove_nothing_needs_no_help_of_the_bucket() {
+    let bucket = bucket();
+    let faults = Faults::default().before(|call| {
+        let strange = call.kind == CallKind::Delete && call.condition == RemoteCondition::Absent;
+        strange.then(|| RemoteError::new(RemoteErrorKind::Unsupported, "no such condition"))
+    });
+    let node = served(Arc::new(FailingRemote::new(bucket.clone(), faults))).await;
+    let delete = Ask::new("DELETE", "/api/v1/key/k");
+    let absent = delete.clone().field("If-None-Match", "*");
+    assert_eq!(node.ask(absent.clone()).await.status, 200, "there is nothing");
+    let since = delete.field("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(node.ask(since).await.status, 200, "there is nothing");
+    assert_eq!(node.ask(Ask::new("PUT", "/api/v1/key/k").body(b"body")).await.status, 200);
+    node.ask(absent).await.is_error(412, "precondition-failed");
+    assert_eq!(stored_in(&*bucket, "k").await.as_deref(), Some(&b"body"[..]));
+}
+
 /// An answer that was lost is "unknown", never "your condition did not hold".
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_to_a_put_of_a_key_is_unknown() {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use aws_credential_types::provider::future;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, ProvideCredentials, Region};
 use bytes::Bytes;
+use objstore_core::RequestContext;
 use objstore_core::remote::{
     PART_MIN, RemoteAttributes, RemoteCondition, RemoteErrorKind, RemoteGet, RemoteList,
     RemotePart, RemoteStore, S3Checksums, S3Conditions, S3Remote, S3Settings,
@@ -73,6 +74,25 @@ async fn s3_keeps_body_type_and_metadata_below_the_prefix() {
     }
     assert_eq!(remote.identity(), format!("s3:{}/{BUCKET}/ours/", server.endpoint()));
     assert!(!format!("{remote:?}").contains(SECRET_KEY));
+}
+
+#[tokio::test]
+async fn s3_hears_what_a_request_is_called_and_needs_no_signature_for_it() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let server = S3Server::start().await;
+    let remote = remote(&server, "");
+    put(&remote, "nameless", "hello").await;
+    let context = RequestContext::new().with_request_id("r1").expect("an id");
+    let context = context.with_traceparent(TRACE).expect("a traceparent");
+    context.scope(put(&remote, "named", "hello")).await;
+    let log = server.log();
+    let [nameless, named] = &log[..] else { panic!("{log:?}") };
+    assert_eq!(nameless.names[..2], [None, None]);
+    assert_eq!(named.names[..2], [Some("r1".to_owned()), Some(TRACE.to_owned())]);
+    // Whoever stands between may put its own part of the trace in.
+    let signed = named.names[2].as_deref().expect("it is signed");
+    assert!(signed.contains("SignedHeaders=") && !signed.contains("traceparent"), "{signed}");
+    assert!(!signed.contains("x-request-id"), "{signed}");
 }
 
 #[tokio::test]

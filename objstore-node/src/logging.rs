@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, layer};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,7 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub(crate) enum LogFormat {
     /// `[INFO] node ID: 01…`, for people.
     Text,
-    /// One JSON object with `timestamp`, `level`, `target` and the fields, for machines.
+    /// One JSON object with `timestamp`, `level`, `target`, the fields, and the `span` it lies in,
+    /// for machines.
     Json,
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn start(format: LogFormat, debug: bool) {
                 layer()
                     .json()
                     .flatten_event(true)
-                    .with_current_span(false)
+                    .with_current_span(true)
                     .with_span_list(false)
                     .with_writer(std::io::stderr)
                     .log_internal_errors(false),
@@ -57,7 +58,7 @@ pub(crate) fn start(format: LogFormat, debug: bool) {
     drop(installed);
 }
 
-/// `[LEVEL] message field=value`. The time is left to whoever collects the lines (journald,
+/// `[LEVEL] message field=value`, and the fields of the span it lies in. The time is left to whoever collects the lines (journald,
 /// docker), as the original left it.
 struct Lines;
 
@@ -85,6 +86,12 @@ where
             write!(writer, "[{level}] ")?;
         }
         context.field_format().format_fields(writer.by_ref(), event)?;
+        // What the request is called that this happened for.
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(writer, " {fields}")?;
+            }
+        }
         writeln!(writer)
     }
 }

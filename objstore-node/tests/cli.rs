@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -633,6 +634,38 @@ fn metrics_are_served_in_the_text_format() {
     for part in ["objstore_requests_total{", "objstore_request_seconds_bucket{", "le=\"0.001\""] {
         assert!(page.contains(part), "{part} in {page}");
     }
+
+    // As they are documented, with these labels and no others.
+    let document = include_str!("../../objstore-core/docs/metrics.md");
+    let rows = document.lines().filter(|line| line.starts_with("| `objstore_"));
+    let documented: BTreeMap<String, (String, String)> = rows
+        .filter(|row| row.matches('|').count() == 6)
+        .map(|row| {
+            let cells: Vec<String> =
+                row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+            (cells[1].clone(), (cells[2].clone(), cells[4].clone()))
+        })
+        .collect();
+    let mut shown = BTreeMap::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let of = |line: &&str| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']) || rest.starts_with("_count"))
+        };
+        let sample = page.lines().find(of).unwrap_or_else(|| panic!("no sample of {name}"));
+        let (labels, _) = sample.rsplit_once(' ').unwrap();
+        let labels = labels.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
+        let names = labels.split(',').filter_map(|label| label.split('=').next());
+        let mut names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        names.sort_unstable();
+        shown.insert(name.to_owned(), (kind.to_owned(), names.join(", ")));
+    }
+    assert_eq!(shown, documented);
+    let line =
+        |name: &str| page.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+    assert_eq!(line("objstore_puts_total"), "objstore_puts_total 1");
+    assert_eq!(line("objstore_journal_objects"), "objstore_journal_objects 1");
 }
 
 #[test]

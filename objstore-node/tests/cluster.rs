@@ -37,6 +37,32 @@ fn a_killed_node_is_gone_and_one_that_is_stopped_for_a_moment_is_not() {
 }
 
 #[test]
+fn a_request_is_found_by_its_id_in_the_logs_of_all_nodes_that_work_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).args(["-d", "1"]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).args(["-d", "1"]).start();
+    expect(&a, &id(&b), "alive");
+    expect(&b, &id(&a), "alive");
+    let object = a.client().call("GET", "/api/v1/id", "").unwrap().text();
+    let object = object.trim();
+    assert!(a.client().put(object, b"It works!").unwrap().is_ok());
+    let path = format!("/api/v1/get/{object}");
+    let got = b.client().call("GET", &path, "X-Request-Id: find-me\r\n").unwrap();
+    assert_eq!((got.status, got.header("X-Request-Id")), (200, Some("find-me")));
+    let said = |server: &Server, message: &str| {
+        let is = |line: &String| line.contains(message) && line.contains("find-me");
+        harness::eventually("the log has it", || match server.log().into_iter().find(is) {
+            Some(line) => Ok(line),
+            None => Err(format!("{:#?}", server.log())),
+        })
+    };
+    let line = said(&b, "[DEBUG] request method=GET");
+    assert!(line.contains(&path) && line.contains("status=200"), "{line}");
+    let line = said(&a, "[DEBUG] private request method=GET");
+    assert!(line.contains(object) && line.contains(&id(&b)), "{line}");
+}
+
+#[test]
 fn a_node_that_is_told_to_stop_says_so_to_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let a = launch(dir.path(), "a", &[]).start();

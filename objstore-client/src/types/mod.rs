@@ -18,7 +18,7 @@ pub use meta::{ObjectMeta, Replicas};
 pub use name::ObjectName;
 pub use peer::{PeerInfo, PeerState};
 pub use stats::{
-    BodyStats, CacheStats, DiskStats, JournalStats, RemoteStats, RequestStats, Stats,
+    BodyStats, CacheStats, DiskStats, HttpStats, JournalStats, RemoteStats, RequestStats, Stats,
     UploadFailure, UploadStats,
 };
 pub use user_meta::UserMeta;

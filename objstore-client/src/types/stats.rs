@@ -12,6 +12,8 @@ pub struct Stats {
     pub node_id: String,
     /// The version of the program.
     pub version: String,
+    /// Whether it wants requests, as `/readyz` says.
+    pub ready: bool,
     /// Seconds since the node started.
     pub uptime_seconds: u64,
     /// The file system that holds the bodies, with the names of the original.
@@ -26,8 +28,10 @@ pub struct Stats {
     pub remote: RemoteStats,
     /// What is yet to be stored in the remote.
     pub uploads: UploadStats,
-    /// Requests.
+    /// Requests, in process and over HTTP together.
     pub requests: RequestStats,
+    /// Requests over the public HTTP API, one entry for each kind.
+    pub http: Vec<HttpStats>,
     /// The other members of the cluster, the absent ones included.
     pub peers: Vec<PeerInfo>,
 }
@@ -199,4 +203,23 @@ pub struct RequestStats {
     pub bytes_in: u64,
     /// Bytes of bodies handed out.
     pub bytes_out: u64,
+}
+
+/// Requests over the public HTTP API that asked for one kind of thing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct HttpStats {
+    /// What they asked for: `get`, `head`, `put`, `delete`, `meta`, `level`, `list` or `other`.
+    pub op: String,
+    /// Those that were answered with a status of 200 to 299.
+    pub answers_2xx: u64,
+    /// Those that were answered with a status of 300 to 399.
+    pub answers_3xx: u64,
+    /// Those that were answered with a status of 400 to 499.
+    pub answers_4xx: u64,
+    /// Those that were answered with a status from 500 on.
+    pub answers_5xx: u64,
+    /// How long it took from their heads to the heads of their answers, in seconds, all together.
+    pub seconds: f64,
 }

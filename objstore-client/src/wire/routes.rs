@@ -36,6 +36,8 @@ pub const VERSION: &str = "/api/v1/version";
 pub const PING: &str = "/api/v1/ping";
 /// `GET`: [`crate::types::Stats`] as JSON.
 pub const STATS: &str = "/api/v1/stats";
+/// `GET`: this API as an OpenAPI document, in JSON.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
 /// `GET`: whether the process is alive.
 pub const HEALTHZ: &str = "/healthz";
 /// `GET`: whether the node wants requests.

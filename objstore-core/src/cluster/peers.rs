@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::env::Network;
 use crate::journal::NodeId;
+use crate::request_context::RequestContext;
 
 /// Another node that can be asked right now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ impl Peers {
         if let Some(to) = to {
             put(headers::TO, &to.to_string());
         }
+        RequestContext::current().put(request.headers_mut());
         let response = self.network.call(addr, request).await?;
         let status = response.status();
         if status.is_success() {

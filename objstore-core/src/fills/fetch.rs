@@ -16,6 +16,7 @@ use super::others::{PeerReply, Search, Sought, Via};
 use super::{FillError, Readers, count};
 use crate::journal::{NodeId, Stamp};
 use crate::remote::{RemoteError, RemoteErrorKind, RemoteGet, RemoteObject, Retry, codec};
+use crate::request_context::carried;
 
 /// Units on their way here: one request, and those that go on with it when it breaks off.
 #[derive(Debug)]
@@ -235,14 +236,15 @@ impl Fetch {
                 "the runtime that the body was fetched on is shutting down",
             ))),
         };
-        let task = tokio::spawn(async move {
+        // In the name of the first who wants it.
+        let task = tokio::spawn(carried(async move {
             let _permit = match permit {
                 Some(permit) => Some(permit),
                 None => running.fill.permit(&running.fetch.units).await,
             };
             let brought = bring(&running.fill, &running.fetch, reply).await;
             running.ends_with(brought);
-        });
+        }));
         let _ = self.task.set(task.abort_handle());
     }
 }

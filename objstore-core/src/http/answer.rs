@@ -50,6 +50,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
         StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status == StatusCode::NOT_MODIFIED {
         let mut response = empty(status);
+        response.extensions_mut().insert(error.kind());
         // RFC 9110 §15.4.5: what a cache needs to bring its copy up to date.
         if let Some(meta) = error.meta() {
             put_validators(response.headers_mut(), meta);
@@ -58,6 +59,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     }
     let mut response = json(&ErrorBody::from(error));
     *response.status_mut() = status;
+    response.extensions_mut().insert(error.kind());
     let headers = response.headers_mut();
     match error.kind() {
         ErrorKind::Deleted => {
@@ -97,8 +99,8 @@ pub(super) fn close(response: &mut Response<Body>) {
 
 /// Whether HTTP has this method; one that it has not is no route's (RFC 9110 §15.6.2).
 pub(super) fn is_known(method: &Method) -> bool {
-    const KNOWN: [&str; 9] =
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    const KNOWN: [&str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
     KNOWN.contains(&method.as_str())
 }
 
@@ -132,8 +134,12 @@ pub(super) fn beyond_scope(scope: &'static str) -> Response<Body> {
     response
 }
 
-/// The answer to a HEAD: all fields of the answer to a GET, the length among them, and no body.
+/// The answer to a HEAD: all fields of the answer to a GET, the length among them, and no body; the
+/// code of an error goes into a field.
 pub(super) fn without_body(response: &mut Response<Body>) {
+    if let Some(kind) = response.extensions().get::<ErrorKind>().copied() {
+        response.headers_mut().insert(headers::ERROR, HeaderValue::from_static(kind.code()));
+    }
     let body = std::mem::take(response.body_mut());
     if let Some(len) = body.len()
         && response.status() != StatusCode::NOT_MODIFIED

@@ -110,11 +110,12 @@ pub(super) async fn meta(
     head: &http::request::Parts,
 ) -> Result<Response<Body>, Error> {
     node.inner.check_running()?;
+    let fetch = wants_fetch(head)?;
     // Of a deleted object there is something to tell.
     if let Some(hot) = node.inner.lookup(id, false).await? {
         return Ok(answer::json(hot.entry.meta.as_ref()));
     }
-    let look = Look { fetch: wants_fetch(head)?, no_cache: false, bytes: None };
+    let look = Look { fetch, no_cache: false, bytes: None };
     let found = node.inner.find_live(&Target::Id(id), look).await?;
     Ok(answer::json(found.hot.entry.meta.as_ref()))
 }

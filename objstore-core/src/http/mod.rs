@@ -13,6 +13,7 @@ mod level;
 mod list;
 mod members;
 mod metrics;
+mod openapi;
 mod operator;
 mod pace;
 mod private;
@@ -36,3 +37,5 @@ pub use server::Server;
 pub use service::PublicService;
 
 pub(crate) use answer::json as private_json;
+pub(crate) use metrics::class;
+pub(crate) use routes::Op;

@@ -14,6 +14,7 @@ use objstore_client::{Body, Error, ErrorKind};
 use super::{answer, operator};
 use crate::journal::NodeId;
 use crate::node::Inner;
+use crate::request_context::RequestContext;
 use crate::settings::HttpSettings;
 
 /// The private HTTP API of a node, as a service for a [`Network`](crate::env::Network). It keeps no
@@ -59,21 +60,43 @@ impl PrivateService {
     pub(super) async fn answer_operator(&self, request: Request<Body>) -> Response<Body> {
         let Some(inner) = self.node.upgrade() else { return gone() };
         let (head, body) = request.into_parts();
-        match operator::dispatch(&inner, &head, body).await {
-            Ok(response) => response,
-            Err(error) => answer::error(&error),
-        }
+        named(&inner, &head, operator::dispatch(&inner, &head, body)).await
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let Some(inner) = self.node.upgrade() else { return gone() };
         let (head, body) = request.into_parts();
-        match dispatch(&inner, &head, body).await {
-            Ok(response) => response,
-            Err(error) => answer::error(&error),
-        }
+        named(&inner, &head, dispatch(&inner, &head, body)).await
     }
+}
+
+/// Answers in the name of the request that another node works for, if it has one.
+async fn named(
+    inner: &Inner,
+    head: &http::request::Parts,
+    answering: impl Future<Output = Result<Response<Body>, Error>>,
+) -> Response<Body> {
+    let context = RequestContext::from_headers(&head.headers);
+    if context.is_empty() {
+        return answering.await.unwrap_or_else(|error| answer::error(&error));
+    }
+    let began = inner.env.clock.monotonic();
+    let answered = context.clone().scope(answering).await;
+    let response = answered.unwrap_or_else(|error| answer::error(&error));
+    let took = inner.env.clock.monotonic().saturating_duration_since(began);
+    tracing::debug!(
+        target: "objstore_core::http::private",
+        method = %head.method,
+        path = head.uri.path(),
+        status = response.status().as_u16(),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        node = head.headers.get(headers::NODE).and_then(|node| node.to_str().ok()),
+        request_id = context.request_id(),
+        traceparent = context.traceparent(),
+        "private request"
+    );
+    response.map(|body| context.body(body))
 }
 
 fn gone() -> Response<Body> {

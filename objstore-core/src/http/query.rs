@@ -11,8 +11,9 @@ pub(super) fn value(head: &http::request::Parts, name: &str) -> Option<String> {
     })
 }
 
-/// The number of things on a page.
+/// The number of things on a page; one that is beyond any number counts as the greatest.
 pub(super) fn limit(text: &str) -> Result<usize, Error> {
-    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let limit = is_number.then(|| text.parse().unwrap_or(usize::MAX)).filter(|limit| *limit > 0);
     limit.ok_or_else(|| request::invalid("limit is a number from 1 up"))
 }

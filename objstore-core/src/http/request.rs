@@ -13,8 +13,6 @@ use objstore_client::types::{ETag, Level, ObjectId, ObjectName, UserMeta};
 use objstore_client::wire::headers;
 use objstore_client::{Error, ErrorKind};
 
-const REQUEST_ID_MAX: usize = 128;
-
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
@@ -113,13 +111,6 @@ fn kept_field(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, 
     Ok(text(headers, name)?.filter(|value| !value.is_empty()).map(str::to_owned))
 }
 
-/// The valid value of an `X-Request-Id` to be echoed.
-pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let value = headers.get("x-request-id")?;
-    let plain = value.to_str().is_ok_and(|text| text.len() <= REQUEST_ID_MAX);
-    plain.then(|| value.clone())
-}
-
 /// The conditions of RFC 9110 §13.1. Dates that do not parse are ignored, as §13.1.3 asks.
 pub(super) fn conditions(headers: &HeaderMap) -> Result<Conditions, Error> {
     let mut conditions = Conditions::default();
@@ -146,18 +137,24 @@ fn etags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<ETagSet>, Erro
         if rest == b"*" {
             return Ok(Some(ETagSet::Any));
         }
+        // RFC 9110 §5.6.1.2: empty elements of a list are to be tolerated.
+        rest = after_commas(rest);
         while !rest.is_empty() {
             let (tag, after) = condition_tag(rest).ok_or_else(bad)?;
             tags.push(tag);
-            rest = after.trim_ascii_start();
-            match rest.split_first() {
-                None => {}
-                Some((b',', more)) => rest = more.trim_ascii_start(),
-                Some(_) => return Err(bad()),
+            rest = after_commas(after);
+            if rest.len() == after.trim_ascii_start().len() && !rest.is_empty() {
+                return Err(bad());
             }
         }
     }
     Ok(Some(ETagSet::Of(tags)))
+}
+
+/// What follows commas and space at the beginning of these bytes.
+fn after_commas(bytes: &[u8]) -> &[u8] {
+    let skipped = bytes.iter().take_while(|b| b", \t".contains(b)).count();
+    bytes.get(skipped..).unwrap_or_default()
 }
 
 /// One entity tag at the beginning of these bytes, and what follows it.
@@ -190,7 +187,8 @@ pub(super) fn digests(headers: &HeaderMap) -> Result<Vec<ExpectedDigest>, Error>
     }
     for value in headers.get_all("repr-digest") {
         let value = value.to_str().map_err(|_| invalid("Repr-Digest must be ASCII text"))?;
-        for member in value.split(',') {
+        // An empty field is an empty dictionary (RFC 9651 §3.2).
+        for member in value.split(',').filter(|_| !value.trim().is_empty()) {
             let bad = || invalid("Repr-Digest is no dictionary of byte sequences (RFC 9530 §2)");
             let (algorithm, digest) = member.trim().split_once('=').ok_or_else(bad)?;
             let digest = digest

@@ -22,48 +22,45 @@ pub(super) enum Route<'a> {
     Version,
     Ping,
     Stats,
+    OpenApi,
     Health,
     Ready,
     Metrics,
 }
 
-/// The table of routes.
+/// A row of the table: a path and what it asks for. Where the path ends in `/`, the rest of it is
+/// given to that.
+pub(super) type Row = (&'static str, fn(&str) -> Route<'_>);
+
+/// The table of routes, the hot ones first. `openapi.json` describes each.
+pub(super) const TABLE: [Row; 20] = [
+    (routes::GET, |id| Route::Object(id)),
+    (routes::PUT, |_| Route::Put),
+    (routes::KEY, |key| Route::Key(key)),
+    (routes::META, |id| Route::Meta(id)),
+    (routes::ID, |_| Route::Id),
+    (routes::DELETE, |id| Route::Delete(id)),
+    (routes::LEVEL, |id| Route::Level(id)),
+    (routes::LIST, |_| Route::List),
+    (routes::KEYS, |_| Route::Keys),
+    (routes::UPLOADS, |_| Route::Uploads),
+    (routes::RETRY_UPLOAD, |id| Route::RetryUpload(id)),
+    (routes::DROP_UPLOAD, |id| Route::DropUpload(id)),
+    (routes::FORGET, |node| Route::Forget(node)),
+    (routes::VERSION, |_| Route::Version),
+    (routes::PING, |_| Route::Ping),
+    (routes::STATS, |_| Route::Stats),
+    (routes::OPENAPI, |_| Route::OpenApi),
+    (routes::HEALTHZ, |_| Route::Health),
+    (routes::READYZ, |_| Route::Ready),
+    (routes::METRICS, |_| Route::Metrics),
+];
+
+/// What a path asks for, if anything.
 pub(super) fn route(path: &str) -> Option<Route<'_>> {
-    // The hot one first.
-    if let Some(id) = path.strip_prefix(routes::GET) {
-        return Some(Route::Object(id));
-    }
-    Some(match path {
-        routes::ID => Route::Id,
-        routes::PUT => Route::Put,
-        routes::LIST => Route::List,
-        routes::KEYS => Route::Keys,
-        routes::UPLOADS => Route::Uploads,
-        routes::VERSION => Route::Version,
-        routes::PING => Route::Ping,
-        routes::STATS => Route::Stats,
-        routes::HEALTHZ => Route::Health,
-        routes::READYZ => Route::Ready,
-        routes::METRICS => Route::Metrics,
-        _ => {
-            if let Some(id) = path.strip_prefix(routes::META) {
-                Route::Meta(id)
-            } else if let Some(id) = path.strip_prefix(routes::DELETE) {
-                Route::Delete(id)
-            } else if let Some(id) = path.strip_prefix(routes::LEVEL) {
-                Route::Level(id)
-            } else if let Some(key) = path.strip_prefix(routes::KEY) {
-                Route::Key(key)
-            } else if let Some(id) = path.strip_prefix(routes::RETRY_UPLOAD) {
-                Route::RetryUpload(id)
-            } else if let Some(id) = path.strip_prefix(routes::DROP_UPLOAD) {
-                Route::DropUpload(id)
-            } else if let Some(node) = path.strip_prefix(routes::FORGET) {
-                Route::Forget(node)
-            } else {
-                return None;
-            }
-        }
+    TABLE.iter().find_map(|(prefix, of)| {
+        let rest = path.strip_prefix(prefix)?;
+        (rest.is_empty() || prefix.ends_with('/')).then(|| of(rest))
     })
 }
 
@@ -93,7 +90,7 @@ impl Route<'_> {
         match self {
             // Whatever balances load has no token.
             Self::Health | Self::Ready => Needs::Nothing,
-            Self::Id | Self::Version | Self::Ping => Needs::AnyToken,
+            Self::Id | Self::Version | Self::Ping | Self::OpenApi => Needs::AnyToken,
             Self::RetryUpload(_) | Self::DropUpload(_) | Self::Forget(_) => {
                 Needs::Scope(Scope::Admin)
             }
@@ -140,7 +137,7 @@ pub(super) enum Needs {
 
 /// Kinds of requests, as metrics tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Get,
     Head,
     Put,
@@ -152,7 +149,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Get,
         Self::Head,
         Self::Put,
@@ -163,7 +160,7 @@ impl Op {
         Self::Other,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Head => "head",

@@ -7,19 +7,21 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use objstore_client::types::{ObjectId, ObjectKey};
-use objstore_client::{Body, Error, ErrorKind, wire};
+use objstore_client::wire::headers::REQUEST_ID;
+use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 use super::access::Asker;
 use super::framing::Framing;
 use super::intake::{self, Pending};
-use super::metrics::RequestMetrics;
+use super::metrics::ServiceMetrics;
 use super::routes::{Needs, Op, Route, route};
 use super::{
-    answer, delete, get, guard, keys, level, list, members, put, request, status, uploads,
+    answer, delete, get, guard, keys, level, list, members, openapi, put, request, status, uploads,
 };
 use crate::node::Node;
 use crate::ops::Target;
+use crate::request_context::RequestContext;
 
 /// The public HTTP API of a node, as a service: hand it to a server of your own, hyper or tower,
 /// or have [`Server`](crate::Server) serve it. Cheap to clone.
@@ -35,7 +37,7 @@ pub struct PublicService {
 struct Shared {
     node: Node,
     requests: Semaphore,
-    metrics: RequestMetrics,
+    metrics: ServiceMetrics,
     render_metrics: Option<RenderMetrics>,
     version: String,
     loopback: bool,
@@ -48,7 +50,7 @@ impl PublicService {
     pub(crate) fn new(node: Node) -> Self {
         let shared = Shared {
             requests: Semaphore::new(node.inner.settings.http.max_requests.max(1)),
-            metrics: RequestMetrics::new(),
+            metrics: ServiceMetrics::new(),
             render_metrics: None,
             version: format!("objstore {}", env!("CARGO_PKG_VERSION")),
             loopback: false,
@@ -62,6 +64,13 @@ impl PublicService {
     #[must_use]
     pub fn with_metrics(self, render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
         self.change(|shared| shared.render_metrics = Some(render))
+    }
+
+    /// Brings those metrics up to date that are not counted as they happen, as `GET /metrics` does:
+    /// for a host that shows its metrics elsewhere. The metrics are those of the recorder that was
+    /// there when the service was made.
+    pub fn update_metrics(&self) {
+        self.shared.metrics.show(&self.shared.node.stats());
     }
 
     /// What `GET /api/v1/version` answers; by default this crate's version.
@@ -123,7 +132,12 @@ impl PublicService {
         let mut pending = Pending::new(body, &head, &shared.node.inner.settings.http);
 
         let asker = shared.node.inner.access.asker(&head.headers);
-        let answered = self.dispatch(&head, &mut pending, &asker).await;
+        let context = RequestContext::from_headers(&head.headers);
+        let dispatched = self.dispatch(&head, &mut pending, &asker);
+        let answered = match context.is_empty() {
+            true => dispatched.await,
+            false => context.clone().scope(dispatched).await,
+        };
         let mut response = match answered {
             Ok(response) => response,
             Err(error) => {
@@ -131,13 +145,8 @@ impl PublicService {
                     pending.distrust();
                 }
                 let mut response = answer::error(&error);
-                let headers = response.headers_mut();
                 if let Some(meta) = error.meta() {
-                    answer::put_json(headers, &head.headers, meta);
-                }
-                if is_head {
-                    let code = http::HeaderValue::from_static(error.kind().code());
-                    headers.insert(wire::headers::ERROR, code);
+                    answer::put_json(response.headers_mut(), &head.headers, meta);
                 }
                 response
             }
@@ -146,14 +155,16 @@ impl PublicService {
         if !pending.drain().await {
             answer::close(&mut response);
         }
-        if let Some(id) = request::request_id(&head.headers) {
-            response.headers_mut().insert("x-request-id", id);
+        response = response.map(|body| context.body(body));
+        if let Some(id) = context.id() {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
         }
         if is_head {
             answer::without_body(&mut response);
         }
         let took = clock.monotonic().saturating_duration_since(began);
         shared.metrics.record(op, response.status(), took);
+        shared.node.inner.counts.answered(op, response.status(), took);
         tracing::debug!(
             target: "objstore_core::http",
             method = %head.method,
@@ -161,7 +172,8 @@ impl PublicService {
             status = response.status().as_u16(),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             token = asker.name(),
-            request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()),
+            request_id = context.request_id(),
+            traceparent = context.traceparent(),
             "request"
         );
         response
@@ -234,9 +246,12 @@ impl PublicService {
             Route::Version => Ok(answer::text(format!("{}\n", shared.version))),
             Route::Ping => Ok(answer::text(format!("{}\n", node.id()))),
             Route::Stats => Ok(answer::json(&node.stats())),
+            Route::OpenApi => Ok(openapi::document()),
             Route::Health => Ok(answer::text("ok\n")),
             Route::Ready => Ok(status::ready(node)),
-            Route::Metrics => status::metrics(node, shared.render_metrics.as_deref()),
+            Route::Metrics => {
+                status::metrics(node, &shared.metrics, shared.render_metrics.as_deref())
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use objstore_client::{Body, Error, ErrorKind, Object};
 use tokio::sync::MutexGuard;
 
 use super::fetch::{Arrived, Found, Look, Target, Turn};
+use super::put::check_field;
 use crate::bodies::{Outcome, ReceivedBody, Receiver};
 use crate::cache::Hot;
 use crate::cluster::FromOwner;
@@ -74,6 +75,10 @@ impl Node {
         inner.check_running()?;
         check_not_an_id(key)?;
         inner.check_clock()?;
+        check_field("content type", options.content_type.as_deref())?;
+        check_field("content encoding", options.content_encoding.as_deref())?;
+        // What cannot be kept is told before a long body is taken in.
+        let metadata = crate::remote::codec::plain_metadata(&options.user_meta)?;
         let _permit = inner.receiving.acquire().await.map_err(|_| inner.stopping())?;
         let receiver = Receiver {
             files: &inner.files,
@@ -90,7 +95,7 @@ impl Node {
         let attributes = RemoteAttributes {
             content_type: options.content_type.clone(),
             content_encoding: options.content_encoding.clone(),
-            metadata: crate::remote::codec::plain_metadata(&options.user_meta)?,
+            metadata,
         };
 
         let stamp = inner.stamps.next();
@@ -166,8 +171,25 @@ impl Node {
         let id = inner.key_id(&key);
         let _turn = inner.uploads.turn(id).await;
         let condition = inner.condition(&key, &options.conditions).await?;
-        let call = || inner.remote.delete(&key, condition.clone());
-        let deleted = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
+        let entropy = inner.env.entropy.as_ref();
+        let deleted = match condition {
+            // Where nothing is there is nothing to remove, and where something is it has to stay:
+            // no bucket has to know this condition for that.
+            RemoteCondition::Absent => {
+                match Retry::DEMAND.call(entropy, || inner.remote.head(&key)).await {
+                    Err(error) if error.kind() == RemoteErrorKind::NotFound => Ok(()),
+                    Err(error) => Err(error),
+                    Ok(_) => Err(RemoteError::new(
+                        RemoteErrorKind::PreconditionFailed,
+                        "there is an object",
+                    )),
+                }
+            }
+            condition => {
+                let call = || inner.remote.delete(&key, condition.clone());
+                Retry::DEMAND.call(entropy, call).await
+            }
+        };
         inner.key_changed(id).await;
         deleted.map_err(remote_error)?;
         if let Some(old) = inner.lookup(id, false).await? {

@@ -80,7 +80,7 @@ impl Node {
 const FIELD_MAX: usize = 255;
 
 /// What is handed out as a header field later has to fit one (RFC 9110 §5.5).
-fn check_field(what: &str, value: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_field(what: &str, value: Option<&str>) -> Result<(), Error> {
     let fits = |text: &str| {
         text.len() <= FIELD_MAX && text.bytes().all(|b| (0x20..0x7f).contains(&b) || b == b'\t')
     };

@@ -1,12 +1,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use objstore_client::types::{BodyStats, JournalStats, ObjectId, RequestStats, Stats};
+use http::StatusCode;
+use objstore_client::types::{BodyStats, HttpStats, JournalStats, ObjectId, RequestStats, Stats};
 use objstore_client::{Error, ErrorKind};
 
 use crate::bodies::ReadError;
+use crate::http::{Op, class};
 use crate::node::Node;
 
-/// What happened since the node started. Each count is also a metric of the `metrics` facade.
+/// What happened since the node started. Each count is also a metric of the `metrics` facade, see
+/// `docs/metrics.md`.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     puts: AtomicU64,
@@ -19,6 +23,15 @@ pub(crate) struct Counts {
     bytes_up: AtomicU64,
     evicted: AtomicU64,
     evicted_bytes: AtomicU64,
+    http: [HttpCounts; Op::ALL.len()],
+}
+
+/// Answers to requests of one kind.
+#[derive(Debug, Default)]
+struct HttpCounts {
+    /// By the first digit of the status.
+    answers: [AtomicU64; 4],
+    nanos: AtomicU64,
 }
 
 impl Counts {
@@ -44,6 +57,32 @@ impl Counts {
     pub(crate) fn evicted(&self, bodies: u64, bytes: u64) {
         self.evicted.fetch_add(bodies, Ordering::Relaxed);
         self.evicted_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A request over HTTP was answered.
+    pub(crate) fn answered(&self, op: Op, status: StatusCode, took: Duration) {
+        let Some(counts) = self.http.get(op as usize) else { return };
+        if let Some(answers) = counts.answers.get(class(status)) {
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        counts.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn http_stats(&self) -> Vec<HttpStats> {
+        let of = |(op, counts): (&Op, &HttpCounts)| {
+            let [ok, redirected, refused, failed] = &counts.answers;
+            let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            let mut stats = HttpStats::default();
+            op.name().clone_into(&mut stats.op);
+            stats.answers_2xx = load(ok);
+            stats.answers_3xx = load(redirected);
+            stats.answers_4xx = load(refused);
+            stats.answers_5xx = load(failed);
+            stats.seconds = Duration::from_nanos(load(&counts.nanos)).as_secs_f64();
+            stats
+        };
+        Op::ALL.iter().zip(&self.http).map(of).collect()
     }
 
     /// Counts and reports a damaged body; what the reader is told.
@@ -101,6 +140,7 @@ impl Node {
         let up = inner.env.clock.monotonic().saturating_duration_since(inner.started);
         let mut stats = Stats::default();
         stats.node_id = inner.node_id.to_string();
+        stats.ready = self.is_ready();
         stats.version = env!("CARGO_PKG_VERSION").to_owned();
         stats.uptime_seconds = up.as_secs();
         stats.disk_stats = inner.usage.disk();
@@ -108,6 +148,7 @@ impl Node {
         stats.bodies = bodies;
         stats.cache = inner.tier.stats();
         stats.requests = inner.counts.stats();
+        stats.http = inner.counts.http_stats();
         stats.remote.identity = inner.remote.identity();
         stats.remote.last_error = inner.reach.error();
         stats.remote.reachable = stats.remote.last_error.is_none();

@@ -54,6 +54,8 @@ pub struct Logged {
     pub query: String,
     /// The header, as it was sent.
     pub range: Option<String>,
+    /// `X-Request-Id`, `traceparent` and `Authorization`.
+    pub names: [Option<String>; 3],
 }
 
 struct Shared {
@@ -179,12 +181,16 @@ impl Shared {
     fn note(&self, request: &hyper::Request<Incoming>) {
         let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
-        let range = request.headers().get("range");
+        let text = |name: &str| {
+            let value = request.headers().get(name);
+            value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
         self.log.lock().unwrap().push(Logged {
             method: request.method().to_string(),
             key: key.to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
-            range: range.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            range: text("range"),
+            names: ["x-request-id", "traceparent", "authorization"].map(text),
         });
     }
 

@@ -1,6 +1,7 @@
 //! An S3 bucket, through the AWS SDK.
 
 mod errors;
+mod names;
 mod reply;
 mod store;
 
@@ -229,6 +230,7 @@ fn endpoint(loaded: &SdkConfig) -> Option<String> {
 
 fn client(builder: Builder, settings: Option<&S3Settings>) -> Client {
     let mut builder = builder
+        .interceptor(names::Names)
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
