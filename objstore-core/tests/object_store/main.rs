@@ -1,6 +1,5 @@
 //! Nodes and clients as stores of the crate `object_store`, in each version of it: `suite.rs` is
 //! compiled against each of them.
-#![cfg(all(feature = "object_store_0_13", feature = "object_store_0_14"))]
 #![allow(
     clippy::duplicate_mod,
     clippy::unwrap_used,
