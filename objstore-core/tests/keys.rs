@@ -541,6 +541,8 @@ async fn beyond_this_machine_keys_need_a_prefix() {
         refused.push(Ask::new("GET", "/api/v1/keys"));
         refused.push(Ask::new("GET", "/api/v1/keys?prefix=pub"));
         refused.push(Ask::new("GET", "/api/v1/key/Public/a"));
+        let copy = Ask::new("PUT", "/api/v1/key/public/b");
+        refused.push(copy.field("X-Meta-Copy-From", "private/a"));
         if prefix.is_none() {
             refused.extend(asks("public/a"));
         }

@@ -51,6 +51,9 @@ const DELETES: usize = 16;
 /// token does not allow have their own variants; all others are [`Error::Generic`]. The source is an
 /// [`Error`](crate::Error), whose kind says whether trying again may help.
 ///
+/// # Runtime
+/// That of the methods by key; an upload in parts is a task of the tokio runtime it was begun on.
+///
 /// # Cancellation
 /// As that of the methods by key. A [`complete`](MultipartUpload::complete) that is dropped goes on.
 #[derive(Clone, Debug)]

@@ -8,6 +8,9 @@
     clippy::large_futures
 )]
 
+#[cfg(feature = "s3")]
+#[path = "../support/s3_server.rs"]
+mod s3_server;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -67,6 +67,32 @@ async fn a_client_passes_the_suite() {
     passes(&store).await;
 }
 
+/// A server that knows all conditions, and one that copies without any: there copies go through the
+/// node.
+#[cfg(feature = "s3")]
+#[tokio::test]
+async fn a_node_before_s3_passes_the_suite() {
+    use objstore_core::remote::{S3Conditions, S3Remote, S3Settings};
+
+    use crate::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
+
+    for conditions in [S3Conditions::All, S3Conditions::Writes] {
+        let server = S3Server::start().await;
+        let mut settings = S3Settings::bucket(BUCKET);
+        settings.conditions = Some(conditions);
+        let keys = aws_sdk_s3::config::Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version_latest()
+            .region(aws_sdk_s3::config::Region::new("us-east-1"))
+            .endpoint_url(server.endpoint())
+            .force_path_style(true)
+            .credentials_provider(keys);
+        let client = aws_sdk_s3::Client::from_conf(config.build());
+        let remote = S3Remote::with_client(client, settings).unwrap();
+        passes::<Node>(&node_before(Arc::new(remote), |_| {}).await.into()).await;
+    }
+}
+
 /// What is kept beside an object comes back; what is not is refused and stores nothing.
 async fn keeps_attributes<K: Keys>(store: &KeyStore<K>) {
     let path = Path::from("dir/attributes.txt");
