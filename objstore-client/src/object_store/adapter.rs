@@ -399,7 +399,7 @@ fn failed(path: impl ToString, error: crate::Error) -> Error {
         ErrorKind::PreconditionFailed => Error::Precondition { path, source },
         ErrorKind::Forbidden => Error::PermissionDenied { path, source },
         ErrorKind::Unauthorized => Error::Unauthenticated { path, source },
-        _ => generic(source),
+        _ => Error::Generic { store: STORE, source },
     }
 }
 
