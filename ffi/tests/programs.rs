@@ -184,7 +184,7 @@ async fn keys() -> String {
     said += &format!("get deleted: {}\n", code(got));
     let never = node.head_key(&key("never"), GetOptions::default()).await;
     said += &format!("head never: {}\n", code(never));
-    said += &format!("no key: {}\n", code(ObjectKey::new("..").map_err(Error::from)));
+    said += &format!("no key: {}\n", code(ObjectKey::new("..")));
     node.shutdown().await.unwrap();
     said
 }

@@ -32,6 +32,8 @@
 //! * [`types`]: the nouns: [`types::ObjectId`], [`types::ObjectMeta`], [`types::Level`] …
 //! * [`options`]: what a caller may ask: ranges, conditions, metadata
 //! * [`Error`], [`ErrorKind`]: what went wrong and what to do, with the status it becomes
+//! * `object_store_0_13`, `object_store_0_14`, with the features of these names: a [`Client`] as
+//!   `ObjectStore` of the crate [`object_store`](https://docs.rs/object_store)
 //! * [`wire`]: routes, headers and error bodies of the public API
 
 pub mod blocking;
@@ -39,6 +41,8 @@ mod body;
 mod client;
 mod error;
 mod object;
+#[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
+mod object_store;
 pub mod options;
 mod transport;
 pub mod types;
@@ -48,3 +52,9 @@ pub use body::Body;
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind};
 pub use object::Object;
+#[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
+pub use object_store::Keys;
+#[cfg(feature = "object_store_0_13")]
+pub use object_store::v0_13 as object_store_0_13;
+#[cfg(feature = "object_store_0_14")]
+pub use object_store::v0_14 as object_store_0_14;

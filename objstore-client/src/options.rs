@@ -156,6 +156,23 @@ pub struct DeleteOptions {
     pub purge: bool,
 }
 
+/// How to copy what the bucket has under a key to another.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CopyOptions {
+    /// What must hold for the object that is replaced, at the moment it is.
+    pub conditions: Conditions,
+}
+
+impl CopyOptions {
+    /// Under these conditions.
+    #[must_use]
+    pub fn conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = conditions;
+        self
+    }
+}
+
 /// Which keys of the bucket to list: in order of their bytes, one page.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

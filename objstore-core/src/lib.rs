@@ -26,6 +26,8 @@
 //!   ranges and conditions; the same by key of the bucket.
 //! * [`config`]: the settings by name, as in a config file.
 //! * [`remote`]: the bucket behind it, S3, a directory, or what a host brings along.
+//! * `object_store_0_13`, `object_store_0_14`, with the features of these names: a [`Node`] as
+//!   `ObjectStore` of the crate [`object_store`](https://docs.rs/object_store).
 //! * [`PublicService`]: the same over HTTP, to be mounted in a hyper or tower server of the host's,
 //!   or served by [`Server`].
 //! * [`RequestContext`]: what a request is called in the logs of all nodes, and at the bucket.
@@ -44,8 +46,9 @@
 //! # Where to read on
 //! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
 //! means, each promise with its test), `docs/consistency.md` (what a read sees), `docs/bucket.md` (what
-//! is in the bucket), `docs/trust.md` (who may be a node), `docs/metrics.md` (metrics, events, and the
-//! names of requests), `docs/formats.md` (what is on the disk).
+//! is in the bucket), `docs/object_store.md` (as a store for DataFusion and others), `docs/trust.md` (who
+//! may be a node), `docs/metrics.md` (metrics, events, and the names of requests), `docs/formats.md`
+//! (what is on the disk).
 
 mod background;
 mod bodies;
@@ -62,6 +65,8 @@ mod janitor;
 pub mod journal;
 mod memory;
 mod node;
+#[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
+mod object_store;
 mod ops;
 pub mod remote;
 mod request_context;
@@ -76,6 +81,12 @@ pub use cluster::{ClusterKey, Drained, Message, Received, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
 pub use journal::NodeId;
 pub use node::Node;
+#[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
+pub use objstore_client::Keys;
+#[cfg(feature = "object_store_0_13")]
+pub use objstore_client::object_store_0_13;
+#[cfg(feature = "object_store_0_14")]
+pub use objstore_client::object_store_0_14;
 pub use objstore_client::{Body, Error, ErrorKind, Object, options, types, wire};
 pub use request_context::RequestContext;
 pub use settings::{

@@ -17,7 +17,7 @@ use std::time::Duration;
 use objstore_core::env::Env;
 use objstore_core::journal::MemoryJournal;
 use objstore_core::options::{
-    Conditions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions,
+    Conditions, CopyOptions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions,
 };
 use objstore_core::remote::{
     MemoryRemote, RemoteAttributes, RemoteCondition, RemoteError, RemoteErrorKind, RemoteStore,
@@ -175,6 +175,58 @@ async fn what_is_no_key_is_refused_and_the_bucket_not_asked() {
     }
     assert_eq!(node.ask(Ask::new("POST", "/api/v1/key/x").body(b"x")).await.status, 405);
     assert_eq!(counting.all_calls(), 0);
+}
+
+#[tokio::test]
+async fn a_key_is_copied_by_the_bucket_with_all_that_is_kept_beside_it() {
+    let bucket = bucket();
+    let counting = counted(&bucket);
+    let node = served(counting.clone()).await;
+    let mut options = PutOptions::default().user_meta(UserMeta::new([("a", "b")]).unwrap());
+    options.content_type = Some("x/y".to_owned());
+    node.node.put_key(&key("from/ü 1"), pattern(100_000), options).await.unwrap();
+    node.node.put_key(&key("to"), "old", PutOptions::default()).await.unwrap();
+    assert_eq!(read(&node.node, "to").await.unwrap(), b"old");
+    counting.reset();
+
+    let copy = || Ask::new("PUT", "/api/v1/key/to").field("X-Meta-Copy-From", "from/%C3%BC%201");
+    node.ask(copy().field("If-None-Match", "*")).await.is_error(412, "precondition-failed");
+    node.ask(copy().body(b"x")).await.is_error(400, "invalid-request");
+    assert_eq!(read(&node.node, "to").await.unwrap(), b"old");
+    assert_eq!(node.ask(copy()).await.status, 200);
+    assert!(counting.gets().is_empty(), "by the bucket alone");
+    assert_eq!(counting.calls(CallKind::Put), 0);
+    assert_eq!(read(&node.node, "to").await.unwrap(), pattern(100_000));
+    let copied = node.node.head_key(&key("to"), GetOptions::default()).await.unwrap();
+    assert_eq!(copied.user_meta.get("a"), Some("b"));
+    assert_eq!(copied.content_type.as_deref(), Some("x/y"));
+
+    let options = CopyOptions::default().conditions(Conditions::absent());
+    node.node.copy_key(&key("to"), &key("new"), options).await.unwrap();
+    assert_eq!(read(&node.node, "new").await.unwrap(), pattern(100_000));
+    let missing = Ask::new("PUT", "/api/v1/key/to").field("X-Meta-Copy-From", "missing");
+    node.ask(missing).await.is_error(404, "not-found");
+    let onto_an_id = Ask::new("PUT", &format!("/api/v1/key/{}", node.fresh_id()));
+    node.ask(onto_an_id.field("X-Meta-Copy-From", "to")).await.is_error(400, "invalid-key");
+}
+
+#[tokio::test]
+async fn a_copy_that_the_bucket_does_not_make_goes_through_the_node() {
+    let bucket = bucket();
+    write(&bucket, "from", &pattern(300_000)).await;
+    let faults = Faults::default().before(|call| {
+        let unknown = RemoteError::new(RemoteErrorKind::Unsupported, "as the test wants it");
+        (call.kind == CallKind::Copy).then_some(unknown)
+    });
+    let remote = Arc::new(FailingRemote::new(bucket.clone(), faults));
+    let node = node_before(remote, |_| {}).await;
+    let options = || CopyOptions::default().conditions(Conditions::absent());
+    node.copy_key(&key("from"), &key("to"), options()).await.unwrap();
+    assert_eq!(stored_in(&*bucket, "to").await, Some(pattern(300_000)));
+    let again = node.copy_key(&key("from"), &key("to"), options()).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::PreconditionFailed);
+    let missing = node.copy_key(&key("missing"), &key("to"), options()).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
@@ -509,6 +561,8 @@ async fn beyond_this_machine_keys_need_a_prefix() {
         refused.push(Ask::new("GET", "/api/v1/keys"));
         refused.push(Ask::new("GET", "/api/v1/keys?prefix=pub"));
         refused.push(Ask::new("GET", "/api/v1/key/Public/a"));
+        let copy = Ask::new("PUT", "/api/v1/key/public/b");
+        refused.push(copy.field("X-Meta-Copy-From", "private/a"));
         if prefix.is_none() {
             refused.extend(asks("public/a"));
         }

@@ -37,7 +37,7 @@ use engine::Engine;
 
 use crate::error::{Error, ErrorKind};
 use crate::options::{
-    DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions, WriteMode,
+    CopyOptions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions, WriteMode,
 };
 use crate::types::{KeyPage, Level, ObjectId, ObjectKey, ObjectMeta, Stats, UploadStats};
 
@@ -255,6 +255,20 @@ impl Client {
     pub fn delete_key(&self, key: &ObjectKey, options: DeleteOptions) -> Result<(), Error> {
         let key = key.clone();
         self.run(|client| async move { client.delete_key(&key, options).await })
+    }
+
+    /// As [`crate::Client::copy_key`].
+    ///
+    /// # Errors
+    /// Those of the same there.
+    pub fn copy_key(
+        &self,
+        from: &ObjectKey,
+        to: &ObjectKey,
+        options: CopyOptions,
+    ) -> Result<(), Error> {
+        let (from, to) = (from.clone(), to.clone());
+        self.run(|client| async move { client.copy_key(&from, &to, options).await })
     }
 
     /// As [`crate::Client::list_keys`].

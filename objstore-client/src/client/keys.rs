@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use http::header::HeaderName;
 use serde::Deserialize;
 
 use super::Client;
@@ -11,10 +12,10 @@ use super::put::repeat;
 use crate::body::Body;
 use crate::error::Error;
 use crate::object::Object;
-use crate::options::{DeleteOptions, GetOptions, KeyListOptions, PutOptions};
+use crate::options::{CopyOptions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
 use crate::transport::{Repeat, Request};
 use crate::types::{KeyEntry, KeyPage, ObjectKey, ObjectMeta};
-use crate::wire::routes;
+use crate::wire::{headers, routes};
 
 impl Client {
     /// Gets what the bucket has under a key, or a range of it. The body is as that of
@@ -79,6 +80,27 @@ impl Client {
     pub async fn delete_key(&self, key: &ObjectKey, options: DeleteOptions) -> Result<(), Error> {
         let repeat = repeat(options.conditions.is_empty());
         let mut request = Request::new(Method::DELETE, routes::key(key), repeat);
+        request.conditions(&options.conditions)?;
+        self.call(&request, None).await.map(drop)
+    }
+
+    /// Copies what the bucket has under a key to another, with all that is kept beside it; the bytes
+    /// do not come by here. Conditions are about the target, and are judged by the bucket.
+    ///
+    /// # Errors
+    /// Those of `Node::copy_key`, and as [`put`](Self::put).
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the old object under the target, or the copy.
+    pub async fn copy_key(
+        &self,
+        from: &ObjectKey,
+        to: &ObjectKey,
+        options: CopyOptions,
+    ) -> Result<(), Error> {
+        let repeat = repeat(options.conditions.is_empty());
+        let mut request = Request::new(Method::PUT, routes::key(to), repeat);
+        request.set(HeaderName::from_static(headers::COPY_FROM), routes::encode_key(from))?;
         request.conditions(&options.conditions)?;
         self.call(&request, None).await.map(drop)
     }

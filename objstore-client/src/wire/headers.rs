@@ -18,6 +18,9 @@ pub const MIN_REPLICAS: &str = "x-meta-min-replicas";
 pub const REPLICAS: &str = "x-meta-replicas";
 /// `1` with a delete: remove the object from the remote too (in).
 pub const PURGE: &str = "x-meta-purge";
+/// With a put by key: the key of the object in the bucket that is copied there, encoded as in a path,
+/// in the place of a body (in).
+pub const COPY_FROM: &str = "x-meta-copy-from";
 /// `1` with a read: look in the remote for what is not known here (in).
 pub const FETCH: &str = "x-meta-fetch";
 /// `true` when the body came from the remote for this answer (out).

@@ -48,8 +48,14 @@ pub const METRICS: &str = "/metrics";
 /// The path of an object by its key.
 #[must_use]
 pub fn key(key: &ObjectKey) -> String {
+    format!("{KEY}{}", encode_key(key))
+}
+
+/// A key as it stands in a path and in [`super::headers::COPY_FROM`].
+#[must_use]
+pub fn encode_key(key: &ObjectKey) -> String {
     let encoded: Vec<String> = key.as_str().split('/').map(encode).collect();
-    format!("{KEY}{}", encoded.join("/"))
+    encoded.join("/")
 }
 
 /// Text as it may stand in a query or between the slashes of a path (RFC 3986 §2).

@@ -27,6 +27,8 @@ pub(crate) struct FileStore {
     entropy: Arc<dyn Entropy>,
     janitor: Janitor,
     open: Cache<(ObjectId, Stamp), Arc<dyn DiskFile>>,
+    /// The same of bodies that are here in part, for reading and writing.
+    pub(super) edited: Cache<(ObjectId, Stamp), Arc<dyn DiskFile>>,
     /// Staged names whose commit failed in an unknown way; looked at when the journal is back.
     unresolved: Mutex<BTreeSet<String>>,
     /// The files of bodies that are here in part, while somebody works with them.
@@ -58,12 +60,12 @@ pub(crate) enum Outcome {
 
 impl FileStore {
     pub(crate) fn new(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, janitor: Janitor) -> Self {
-        let open = Cache::new(OPEN_FILES);
         Self {
             disk,
             entropy,
             janitor,
-            open,
+            open: Cache::new(OPEN_FILES),
+            edited: Cache::new(OPEN_FILES),
             unresolved: Mutex::default(),
             partial: Mutex::default(),
         }
@@ -159,6 +161,7 @@ impl FileStore {
             // Once more, for one that opened it in between.
             self.end_partial((*id, *stamp));
             self.open.remove(&(*id, *stamp));
+            self.edited.remove(&(*id, *stamp));
             dirs.extend(path.split_once('/').map(|(dir, _)| dir.to_owned()));
         }
         for dir in dirs {

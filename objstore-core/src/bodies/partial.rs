@@ -64,12 +64,17 @@ impl PartialFile {
         self.open()
     }
 
+    /// With the gate, so that what is kept open here and what was removed is not the same: an end
+    /// waits for the gate, and after that it is let go.
     fn open(&self) -> io::Result<Option<Arc<dyn DiskFile>>> {
         if let Some(file) = self.file.get() {
             return Ok(Some(Arc::clone(file)));
         }
         if self.is_removed() {
             return Ok(None);
+        }
+        if let Some(file) = self.store.edited.get(&self.version()) {
+            return Ok(Some(Arc::clone(self.file.get_or_init(|| file))));
         }
         match self.store.edit(self.record.id, self.record.stamp) {
             Ok(file) => {
@@ -79,7 +84,7 @@ impl PartialFile {
                     // A power cut took what it was begun with.
                     self.begin(file.as_ref())?;
                 }
-                Ok(Some(Arc::clone(self.file.get_or_init(|| file))))
+                Ok(Some(self.keep_open(file)))
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -97,7 +102,13 @@ impl PartialFile {
         }
         let file = self.store.create_lasting(self.record.id, self.record.stamp)?;
         self.begin(file.as_ref())?;
-        Ok(Some(Arc::clone(self.file.get_or_init(|| file))))
+        Ok(Some(self.keep_open(file)))
+    }
+
+    /// For whoever comes next, too.
+    fn keep_open(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        self.store.edited.insert(self.version(), Arc::clone(&file));
+        Arc::clone(self.file.get_or_init(|| file))
     }
 
     /// Writes the head, and gives the file its length, so that any part of the table can be read.
@@ -120,6 +131,18 @@ impl PartialFile {
             other => other?,
         }
         Ok(entries.chunks_exact(TABLE_ENTRY).map(read_table_entry).collect())
+    }
+
+    /// The same, if the file is open already and the page cache has these. Does not block.
+    pub(crate) fn checksums_cached(&self, first: u64, count: usize) -> Option<Vec<Option<u32>>> {
+        let file = self.opened().or_else(|| {
+            let _gate = self.gate.try_lock().ok()?;
+            let file = self.store.edited.get(&self.version()).filter(|_| !self.is_removed())?;
+            Some(Arc::clone(self.file.get_or_init(|| file)))
+        })?;
+        let mut entries = vec![0; count * TABLE_ENTRY];
+        file.read_cached(&mut entries, self.layout.table_offset(first))
+            .then(|| entries.chunks_exact(TABLE_ENTRY).map(read_table_entry).collect())
     }
 
     /// Writes units that follow each other, and their checksums; false when the file was removed.

@@ -310,10 +310,8 @@ impl Fill {
         let (id, stamp) = self.origin.version();
         match state.presence.of(at) {
             Known::Here(_) => return Ahead::Clear(at + 1),
+            _ if self.parts().tier.has_unit(id, stamp, at) => return Ahead::Clear(at + 1),
             Known::Unread(first) => return Ahead::Unread(first),
-            Known::Absent if self.parts().tier.has_unit(id, stamp, at) => {
-                return Ahead::Clear(at + 1);
-            }
             Known::Absent => {}
         }
         let is_in_front = |f: &&Arc<Fetch>| f.units.end > reader && f.units.start < window;
@@ -401,6 +399,10 @@ impl Fill {
         let file = Arc::clone(&self.file);
         let count = self.layout.units().saturating_sub(first).min(WINDOW);
         let count = usize::try_from(count).unwrap_or(0);
+        if let Some(table) = file.checksums_cached(first, count) {
+            self.state().presence.read(first, table);
+            return Ok(());
+        }
         let read = env::run(self.parts().blocking.as_ref(), move || file.checksums(first, count));
         let read = read.await.map_err(FillError::Stopping)?;
         let table = read.unwrap_or_else(|error| {

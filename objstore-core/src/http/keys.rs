@@ -1,9 +1,11 @@
 //! Objects by their key in the bucket.
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Response, StatusCode};
-use objstore_client::options::{DeleteOptions, KeyListOptions, PutOptions, WriteMode};
+use objstore_client::options::{CopyOptions, DeleteOptions, KeyListOptions, PutOptions, WriteMode};
 use objstore_client::types::ObjectKey;
 use objstore_client::wire::headers;
 use objstore_client::{Body, Error, ErrorKind};
@@ -81,6 +83,31 @@ where
     answer::put_meta(response.headers_mut(), &meta);
     answer::put_json(response.headers_mut(), given, &meta);
     Ok(response)
+}
+
+/// The key that a put by key copies from instead of taking a body.
+pub(super) fn copy_from(given: &HeaderMap) -> Result<Option<ObjectKey>, Error> {
+    let Some(value) = request::single(given, headers::COPY_FROM)? else { return Ok(None) };
+    let has_body = given.get(CONTENT_LENGTH).is_some_and(|len| len != "0");
+    if has_body || given.contains_key(TRANSFER_ENCODING) {
+        return Err(request::invalid("a copy has no body; leave it or X-Meta-Copy-From out"));
+    }
+    let text = value.to_str().map_err(|_| {
+        Error::new(ErrorKind::InvalidKey, "X-Meta-Copy-From is a key, encoded as in a path")
+    })?;
+    key(text).map(Some)
+}
+
+/// `PUT /api/v1/key/<key>` with `X-Meta-Copy-From`.
+pub(super) async fn copy(
+    node: &Node,
+    from: &ObjectKey,
+    to: &ObjectKey,
+    head: &http::request::Parts,
+) -> Result<Response<Body>, Error> {
+    let options = CopyOptions::default().conditions(request::conditions(&head.headers)?);
+    node.copy_key(from, to, options).await?;
+    Ok(answer::empty(StatusCode::OK))
 }
 
 /// `DELETE /api/v1/key/<key>`.

@@ -304,7 +304,13 @@ impl PublicService {
         let node = &self.shared.node;
         keys::check_reach(node, near, key.as_str())?;
         match head.method {
-            Method::PUT => keys::put(node, key, head, body).await,
+            Method::PUT => match keys::copy_from(&head.headers)? {
+                Some(from) => {
+                    keys::check_reach(node, near, from.as_str())?;
+                    keys::copy(node, &from, key, head).await
+                }
+                None => keys::put(node, key, head, body).await,
+            },
             Method::DELETE => keys::delete(node, key, head).await,
             _ => get::get(node, &Target::Key(key.as_str().into()), head).await,
         }

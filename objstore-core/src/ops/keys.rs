@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use objstore_client::options::{Conditions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
+use objstore_client::options::{
+    Conditions, CopyOptions, DeleteOptions, GetOptions, KeyListOptions, PutOptions,
+};
 use objstore_client::types::{
     KeyEntry, KeyPage, Level, ObjectId, ObjectKey, ObjectMeta, ObjectName, UserMeta,
 };
@@ -197,6 +199,72 @@ impl Node {
         }
         inner.counts.deleted();
         Ok(())
+    }
+
+    /// Copies what the bucket has under a key to another, with all that is kept beside it. The
+    /// bucket does it by itself where it can, else the bytes go through this node. Conditions are
+    /// about the target, and are judged by the bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is nothing to be copied, [`ErrorKind::InvalidKey`] for a
+    /// target as [`put_key`](Self::put_key), [`ErrorKind::PreconditionFailed`],
+    /// [`ErrorKind::Unavailable`] when the outcome is unknown, [`ErrorKind::RemoteRefused`],
+    /// [`ErrorKind::Stopping`]; those of `put_key` where the bytes go through here.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the old object under the target, or the copy.
+    pub async fn copy_key(
+        &self,
+        from: &ObjectKey,
+        to: &ObjectKey,
+        options: CopyOptions,
+    ) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.check_running()?;
+        check_not_an_id(to)?;
+        let key: Arc<str> = to.as_str().into();
+        let id = inner.key_id(&key);
+        let turn = inner.uploads.turn(id).await;
+        let condition = inner.condition(&key, &options.conditions).await?;
+        let call = || inner.remote.copy(from.as_str(), &key, None, condition.clone());
+        let copied = Retry::DEMAND.call(inner.env.entropy.as_ref(), call).await;
+        inner.key_changed(id).await;
+        match copied {
+            Ok(_) => {}
+            Err(error) if error.kind() == RemoteErrorKind::NotFound => return Err(not_found()),
+            // It knows no condition of a copy, or the object is longer than it copies.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    RemoteErrorKind::Unsupported | RemoteErrorKind::Refused
+                ) =>
+            {
+                tracing::debug!(%error, "the bucket does not copy this by itself");
+                drop(turn);
+                return self.copy_through(from, to, options).await;
+            }
+            Err(error) => return Err(remote_error(error)),
+        }
+        if let Some(old) = inner.lookup(id, false).await? {
+            inner.commit(Change::Uncache { id, stamp: old.entry.record.stamp }).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_through(
+        &self,
+        from: &ObjectKey,
+        to: &ObjectKey,
+        options: CopyOptions,
+    ) -> Result<(), Error> {
+        let mut current = GetOptions::default();
+        current.no_cache = true;
+        let Object { meta, body, .. } = self.get_key(from, current).await?;
+        let mut put = PutOptions::default().conditions(options.conditions);
+        put.user_meta = meta.user_meta.clone();
+        put.content_type = meta.content_type.clone();
+        put.content_encoding = meta.content_encoding.clone();
+        self.put_key(to, body, put).await.map(drop)
     }
 
     /// One page of the bucket's keys, in order of their bytes, as the bucket has them now.

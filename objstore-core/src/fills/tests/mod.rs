@@ -11,6 +11,7 @@ mod storing;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use objstore_client::types::{Level, ObjectName, UserMeta};
@@ -29,12 +30,13 @@ use crate::usage::Usage;
 
 const U: u64 = UNIT as u64;
 
-/// Does each job when it is given.
-#[derive(Debug)]
-struct AtOnce;
+/// Does each job when it is given, and counts them.
+#[derive(Debug, Default)]
+struct AtOnce(AtomicUsize);
 
 impl Blocking for AtOnce {
     fn start(&self, job: Job) {
+        self.0.fetch_add(1, Ordering::Relaxed);
         job();
     }
 }
@@ -44,6 +46,7 @@ struct Stage {
     body: Bytes,
     script: Arc<Script>,
     disk: Arc<MemoryDisk>,
+    blocking: Arc<AtOnce>,
     settings: FillSettings,
     /// Bytes of the memory tier; none, so that what is found was stored.
     memory: u64,
@@ -64,6 +67,7 @@ impl Stage {
             script: Script::new(body.clone()),
             body,
             disk: Arc::default(),
+            blocking: Arc::default(),
             settings,
             memory: 0,
             max_bytes: None,
@@ -82,7 +86,7 @@ impl Stage {
                 tier: Arc::new(Tier::new(self.memory)),
                 buffers: Arc::<Buffers>::default(),
                 usage: Arc::new(usage),
-                blocking: Arc::new(AtOnce),
+                blocking: Arc::<AtOnce>::clone(&self.blocking),
                 entropy: Arc::new(OsEntropy),
             },
             &self.settings,

@@ -20,6 +20,35 @@ async fn a_restart_finds_what_was_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_stored_is_read_again_without_another_thread() {
+    let stage = Stage::new(20 * U);
+    let fills = stage.start();
+    stage.read(&fills).await.unwrap();
+    settle().await;
+    let (jobs, asked) = (stage.blocking.0.load(Ordering::Relaxed), stage.script.asked());
+    assert!(jobs > 0 && !asked.is_empty());
+    for some in [0..1, 3 * U + 7..5 * U, 19 * U..20 * U] {
+        let reader = stage.open(&fills).reader(some.clone());
+        assert_eq!(read(reader).await.unwrap(), stage.slice(some));
+    }
+    assert_eq!(stage.blocking.0.load(Ordering::Relaxed), jobs);
+    assert!(stage.script.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_is_not_read_from_a_file_that_is_still_open() {
+    let stage = Stage::new(8 * U);
+    let fills = stage.start();
+    stage.read(&fills).await.unwrap();
+    settle().await;
+    stage.script.asked();
+    fills.parts.files.remove(&[stage.origin().version()]).unwrap();
+    assert_eq!(stage.read(&fills).await.unwrap(), stage.body);
+    let asked: u64 = stage.script.asked().iter().map(|range| range.end - range.start).sum();
+    assert_eq!(asked, 8 * U);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flipped_bit_is_fetched_again() {
     let stage = Stage::new(8 * U);
     stage.read(&stage.start()).await.unwrap();

@@ -1,0 +1,30 @@
+//! For version 0.13 of the crate [`object_store`](https://docs.rs/object_store/0.13).
+
+use std::ops::Range;
+
+use ::object_store_0_13 as object_store;
+use object_store::{
+    Attributes, GetResult, GetResultPayload, ListResult, ObjectMeta, PutResult, path::Path,
+};
+
+#[path = "adapter.rs"]
+mod adapter;
+
+pub use adapter::KeyStore;
+
+fn put_result(e_tag: Option<String>) -> PutResult {
+    PutResult { e_tag, version: None }
+}
+
+fn get_result(
+    payload: GetResultPayload,
+    meta: ObjectMeta,
+    range: Range<u64>,
+    attributes: Attributes,
+) -> GetResult {
+    GetResult { payload, meta, range, attributes }
+}
+
+fn list_result(common_prefixes: Vec<Path>, objects: Vec<ObjectMeta>) -> ListResult {
+    ListResult { common_prefixes, objects }
+}

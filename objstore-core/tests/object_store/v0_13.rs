@@ -1,0 +1,5 @@
+use object_store_0_13 as object_store;
+use objstore_core::object_store_0_13::KeyStore;
+
+#[path = "suite.rs"]
+mod suite;
