@@ -22,5 +22,5 @@ def before_call(ctx, case, kwargs):
     if str(case.headers.get("X-Meta-Min-Replicas", "")).isdigit():
         case.headers["X-Meta-Min-Replicas"] = "1"
     # A copy takes no body.
-    if "X-Meta-Copy-From" in case.headers and case.body not in (None, b"", NOT_SET):
+    if "X-Meta-Copy-From" in case.headers and case.body not in (b"", NOT_SET):
         del case.headers["X-Meta-Copy-From"]
