@@ -91,7 +91,8 @@ fn main() {
         runtime.block_on(node.put(id, body, PutOptions::default())).unwrap();
         let through_rust = || runtime.block_on(through_rust(&node, id, size, reads));
         let through_c = || through_c(store, id, size, reads);
-        (through_rust(), through_c());
+        through_rust();
+        through_c();
         let (mut rust, mut c) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             rust.push(measured(reads, through_rust));
