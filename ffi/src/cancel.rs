@@ -1,6 +1,7 @@
 #![allow(unsafe_code)] // exports
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
 use tokio::sync::watch;
 
@@ -23,12 +24,29 @@ impl Cancel {
         self.0.send_replace(true);
     }
 
+    pub(crate) fn is_triggered(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    pub(crate) fn failure() -> Failure {
+        Failure::new(OBJSTORE_CANCELLED, "the call was cancelled")
+    }
+
     /// Waits for work unless one of these cancels comes first. They are asked first, so nothing that
     /// was given one which is triggered already is begun.
     pub(crate) async fn or<T>(
         cancels: Vec<Self>,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        if cancels.iter().any(Self::is_triggered) {
+            return Err(Self::failure());
+        }
+        let mut work = std::pin::pin!(work);
+        // Most of what comes from memory is there at once, and nothing has to wait for a cancel then.
+        let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context)));
+        if let Poll::Ready(done) = at_once.await {
+            return done;
+        }
         if cancels.is_empty() {
             return work.await;
         }
@@ -41,10 +59,6 @@ impl Cancel {
             _ = cancelled => Err(Self::failure()),
             done = work => done,
         }
-    }
-
-    fn failure() -> Failure {
-        Failure::new(OBJSTORE_CANCELLED, "the call was cancelled")
     }
 }
 

@@ -53,7 +53,7 @@ impl Engine {
 
     /// The same for work that has its box.
     pub(crate) fn run_boxed<T: Send + 'static>(&self, mut work: Work<T>) -> Result<T, Failure> {
-        if let Poll::Ready(done) = self.look(&mut work) {
+        if let Poll::Ready(done) = self.look(work.as_mut()) {
             return done;
         }
         let slot = Arc::new(Slot::default());
@@ -89,15 +89,17 @@ impl Engine {
         self.spawn(work, move |done| slot.set(done));
     }
 
-    fn look<T>(&self, work: &mut Work<T>) -> Poll<Result<T, Failure>> {
-        let _blocked = SignalsBlocked::begin();
-        let _inside = self.handle.enter();
-        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    /// Looks on the calling thread whether something is there, which is asked again later if not.
+    ///
+    /// Signals are not blocked for this, which would take longer than most of it: connections are
+    /// written by tasks of their own, on threads of the library, and so is all that a first look sets
+    /// off.
+    pub(crate) fn look<T>(&self, work: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
+        self.within(|| work.poll(&mut Context::from_waker(Waker::noop())))
     }
 
     /// Inside the runtime, for what wants to know it.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _blocked = SignalsBlocked::begin();
         let _inside = self.handle.enter();
         work()
     }
@@ -182,8 +184,7 @@ impl<T> Slot<T> {
     }
 }
 
-/// While it lives no signal is handled on this thread: a socket whose peer is gone raises SIGPIPE
-/// on the thread that writes.
+/// While it lives no signal is handled on this thread, and none on those that it starts.
 struct SignalsBlocked {
     before: libc::sigset_t,
     lasting: bool,

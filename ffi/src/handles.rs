@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::without_provenance_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,7 +15,27 @@ pub(crate) trait Handle: Any + Send + Sync {
     type Opaque;
 }
 
-type Values = RwLock<HashMap<usize, Arc<dyn Any + Send + Sync>>>;
+type Values = RwLock<HashMap<usize, Arc<dyn Any + Send + Sync>, BuildHasherDefault<Spread>>>;
+
+/// Numbers that are counted up need no more than to be spread over all bits.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize((*byte).into());
+        }
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Everything that C holds a handle to. Shards, so that threads seldom meet.
 static VALUES: [std::sync::LazyLock<Values>; SHARDS] =

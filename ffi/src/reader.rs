@@ -1,6 +1,7 @@
 #![allow(unsafe_code)] // exports, and the caller's buffer
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::task::Poll;
 
 use bytes::{Buf, Bytes};
 use objstore_core::types::ObjectMeta;
@@ -33,6 +34,8 @@ struct State {
     chunk: Bytes,
     /// What the caller was given to look at.
     lent: Bytes,
+    /// What came behind the last of the bytes that were given.
+    failed: Option<Failure>,
 }
 
 /// What a look for the next chunk came back with.
@@ -53,8 +56,12 @@ impl Drop for Reader {
 
 impl Reader {
     pub(crate) fn new(engine: Arc<Engine>, object: Object, cancels: Vec<Cancel>) -> Self {
-        let state =
-            Mutex::new(State { body: Some(object.body), chunk: Bytes::new(), lent: Bytes::new() });
+        let state = Mutex::new(State {
+            body: Some(object.body),
+            chunk: Bytes::new(),
+            lent: Bytes::new(),
+            failed: None,
+        });
         let (record, range) = (object.meta, object.range);
         Self { engine, record, range, cancels, own: Cancel::new(), state }
     }
@@ -72,14 +79,47 @@ impl Reader {
         if state.chunk.has_remaining() {
             return Ok(());
         }
+        if let Some(failure) = state.failed.take() {
+            return Err(failure);
+        }
+        if self.own.is_triggered() || self.cancels.iter().any(Cancel::is_triggered) {
+            state.body = None;
+            return Err(Cancel::failure());
+        }
+        if self.is_here(state)? {
+            return Ok(());
+        }
         let next = self.engine.run(next(take_body(state)?, self.cancels()))?;
         arrived(state, next)
+    }
+
+    /// Whether something has come, or the end is reached, without anybody having to wait for it.
+    fn is_here(&self, state: &mut State) -> Result<bool, Failure> {
+        let mut body = take_body(state)?;
+        let looked = self.engine.look(std::pin::pin!(chunk(&mut body)));
+        match looked {
+            Poll::Ready(next) => arrived(state, (body, next)).map(|()| true),
+            Poll::Pending => {
+                state.body = Some(body);
+                Ok(false)
+            }
+        }
+    }
+
+    /// More of what is here, after some was given; what went wrong is told the next time.
+    fn more(&self, state: &mut State) {
+        if state.body.is_some() {
+            state.failed = self.is_here(state).err();
+        }
     }
 
     /// Begins a look for the next chunk; none when one is here already.
     pub(crate) fn begin(&self) -> Result<Option<Body>, Failure> {
         let mut state = self.alone()?;
-        if state.chunk.has_remaining() { Ok(None) } else { take_body(&mut state).map(Some) }
+        if state.chunk.has_remaining() || state.failed.is_some() {
+            return Ok(None);
+        }
+        take_body(&mut state).map(Some)
     }
 
     /// Keeps what a look came back with.
@@ -113,14 +153,19 @@ fn arrived(state: &mut State, (body, next): Next) -> Result<(), Failure> {
 /// The next chunk that has bytes.
 pub(crate) async fn next(mut body: Body, cancels: Vec<Cancel>) -> Result<Next, Failure> {
     Cancel::or(cancels, async move {
-        loop {
-            match body.chunk().await {
-                Some(Ok(chunk)) if chunk.is_empty() => {}
-                next => return Ok((body, next)),
-            }
-        }
+        let next = chunk(&mut body).await;
+        Ok((body, next))
     })
     .await
+}
+
+async fn chunk(body: &mut Body) -> Option<Result<Bytes, objstore_core::Error>> {
+    loop {
+        match body.chunk().await {
+            Some(Ok(chunk)) if chunk.is_empty() => {}
+            next => return next,
+        }
+    }
 }
 
 /// What only one thread may use at a time.
@@ -155,6 +200,8 @@ pub extern "C" fn objstore_reader_read(
         while *got < length {
             if *got == 0 {
                 reader.fill(&mut state)?;
+            } else if state.chunk.is_empty() {
+                reader.more(&mut state);
             }
             let count = state.chunk.len().min(length - *got);
             if count == 0 {
