@@ -2,7 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Failure;
 use crate::handles::{self, Handle};
@@ -71,13 +72,18 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 
 /// Whether this is another process than the one that made the first call: its threads are not here,
 /// and what they had locked stays locked.
+#[allow(unsafe_code)] // the C library's
 fn is_forked() -> bool {
-    static HOME: AtomicU32 = AtomicU32::new(0);
-    let here = std::process::id();
-    match HOME.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => false,
-        Err(home) => home != here,
+    static FORKED: AtomicBool = AtomicBool::new(false);
+    static HOME: Once = Once::new();
+    unsafe extern "C" fn in_child() {
+        FORKED.store(true, Ordering::Relaxed);
     }
+    HOME.call_once(|| {
+        // SAFETY: what it does in the child may be done there. It fails for want of memory only.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    FORKED.load(Ordering::Relaxed)
 }
 
 /// A pointer that must not be null.
