@@ -399,6 +399,8 @@ fn a_node_that_is_not_there_is_named() {
 
 #[test]
 fn wrong_usage_is_one_line_and_exit_code_2() {
+    // What is wrong may be found after the directories were made.
+    let dir = tempfile::tempdir().unwrap();
     for (args, says) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
@@ -425,7 +427,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["put"], "give a FILE"),
         (&["-d", "1", "ls"], "ls"),
     ] {
-        let line = refusal(&mut objstore(args), 2);
+        let line = refusal(objstore(args).current_dir(dir.path()), 2);
         assert!(line.contains(says), "{line}");
     }
 }
