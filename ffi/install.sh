@@ -5,14 +5,17 @@
 #   ffi/install.sh PREFIX [BUILT]
 #
 # PREFIX is where they go, such as /usr/local; DESTDIR, if it is set, is put before it. BUILT is where
-# cargo has built the library, by default target/release after building it.
+# cargo has built the library, by default target/library after building it (some ten minutes).
 set -euo pipefail
 prefix=${1:?which directory? such as /usr/local}
 cd "$(dirname "$0")/.."
 built=${2:-}
 if [ -z "$built" ]; then
-    cargo build --release -p objstore-ffi
-    built=${CARGO_TARGET_DIR:-target}/release
+    flags=()
+    # Rust links with lld there, which makes one of functions that are alike.
+    if rustc -vV | grep -qx 'host: x86_64-unknown-linux-gnu'; then flags=(-C link-arg=-Wl,--icf=safe); fi
+    cargo rustc --profile library -p objstore-ffi --crate-type cdylib,staticlib -- "${flags[@]}"
+    built=${CARGO_TARGET_DIR:-target}/library
 fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 into=${DESTDIR:-}$prefix

@@ -1,4 +1,6 @@
-use crc_fast::CrcAlgorithm::Crc32Iscsi;
+/// RFC 3720 §12.1.
+pub(crate) use crc32c::crc32c;
+use crc32c::crc32c_append;
 use objstore_client::types::ObjectId;
 
 use crate::journal::Stamp;
@@ -6,21 +8,6 @@ use crate::journal::Stamp;
 /// Bytes of a unit, the piece of a body that is checked and kept in memory as a whole. The last of
 /// a body may be shorter.
 pub(crate) const UNIT: usize = 64 * 1024;
-
-/// CRC-32C (RFC 3720 §12.1).
-#[allow(clippy::cast_possible_truncation)] // a 32-bit checksum in the crate's wider type
-pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(Crc32Iscsi, bytes) as u32
-}
-
-/// Goes on with a CRC-32C over further bytes.
-#[allow(clippy::cast_possible_truncation)] // as above
-fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
-    let state = u64::from(crc ^ u32::MAX);
-    let mut digest = crc_fast::Digest::new_with_init_state(Crc32Iscsi, state);
-    digest.update(bytes);
-    digest.finalize() as u32
-}
 
 /// The checksum of a unit: over its bytes, then whose they are and where, so that neither a
 /// flipped bit nor a unit of another object, version or place passes. The bytes come first because
