@@ -17,8 +17,12 @@
 
 #include <chrono>
 #include <cstring>
+#include <exception>
+#include <functional>
 #include <istream>
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <ostream>
 #include <stdexcept>
@@ -30,18 +34,7 @@
 
 namespace objstore {
 
-/* What went wrong: what() is one line for a person, status() one of OBJSTORE_…. */
-class Error : public std::runtime_error {
-public:
-    Error(objstore_status status, const std::string &message, bool is_retryable)
-        : std::runtime_error(message), status_(status), is_retryable_(is_retryable) {}
-    objstore_status status() const noexcept { return status_; }
-    bool is_retryable() const noexcept { return is_retryable_; }
-
-private:
-    objstore_status status_;
-    bool is_retryable_;
-};
+class Meta;
 
 namespace detail {
 
@@ -54,9 +47,45 @@ struct Free {
 template <typename T, objstore_status (*free_it)(T *)>
 using Owned = std::unique_ptr<T, Free<T, free_it>>;
 
+} // namespace detail
+
+/* For as long as it takes, where a time is asked for. */
+inline constexpr std::chrono::milliseconds forever{OBJSTORE_FOREVER};
+
+/* What went wrong: what() is one line for a person, status() one of OBJSTORE_…. */
+class Error : public std::runtime_error {
+public:
+    explicit Error(objstore_status status)
+        : std::runtime_error(objstore_status_name(status)), status_(status) {}
+    /* Takes the error, which may be null. */
+    Error(objstore_status status, objstore_error *error)
+        : std::runtime_error(error ? objstore_error_message(error) : objstore_status_name(status)),
+          status_(status), error_(error, objstore_error_free) {}
+    objstore_status status() const noexcept { return status_; }
+    bool is_retryable() const noexcept { return objstore_error_is_retryable(error_.get()); }
+    /* After which time a retry makes sense, where somebody said. */
+    std::optional<std::chrono::milliseconds> retry_after() const {
+        int64_t after = error_ ? objstore_error_retry_after_ms(error_.get()) : -1;
+        return after < 0 ? std::nullopt : std::optional(std::chrono::milliseconds(after));
+    }
+    /* The size of the object that a range missed, where it is known. */
+    std::optional<uint64_t> object_size() const {
+        int64_t size = error_ ? objstore_error_size(error_.get()) : -1;
+        return size < 0 ? std::nullopt : std::optional(static_cast<uint64_t>(size));
+    }
+    /* The version or tombstone that it is about, where there is one. */
+    std::optional<Meta> meta() const;
+
+private:
+    objstore_status status_;
+    std::shared_ptr<objstore_error> error_;
+};
+
+namespace detail {
+
 inline void check(objstore_status status) {
     if (status != OBJSTORE_OK)
-        throw Error(status, objstore_status_name(status), false);
+        throw Error(status);
 }
 
 /* Calls with a place for an error, and throws that. */
@@ -64,12 +93,27 @@ template <typename Call>
 void checked(Call call) {
     objstore_error *error = nullptr;
     objstore_status status = call(&error);
+    if (status != OBJSTORE_OK)
+        throw Error(status, error);
+}
+
+/* The same, but false for a call that waited for nothing. */
+template <typename Call>
+bool checked_in_time(Call call) {
+    objstore_error *error = nullptr;
+    objstore_status status = call(&error);
     if (status == OBJSTORE_OK)
-        return;
-    Owned<objstore_error, objstore_error_free> owned(error);
-    if (!error)
-        check(status);
-    throw Error(status, objstore_error_message(error), objstore_error_is_retryable(error));
+        return true;
+    Error failed(status, error);
+    if (status == OBJSTORE_TIMED_OUT)
+        return false;
+    throw failed;
+}
+
+/* The library may be another one than the program was compiled for. */
+inline void check_version() {
+    if (objstore_abi_version() < OBJSTORE_ABI_VERSION)
+        check(OBJSTORE_UNSUPPORTED);
 }
 
 inline const uint8_t *data(std::string_view bytes) {
@@ -79,6 +123,34 @@ inline const uint8_t *data(std::string_view bytes) {
 inline std::string text(const char *text) { return text ? text : ""; }
 
 } // namespace detail
+
+/* The version of the library, such as "0.1.0". */
+inline std::string version() { return objstore_version(); }
+
+/* How many handles the process has, for tests that look for leaks. */
+inline size_t handle_count() noexcept { return objstore_handle_count(); }
+
+/* Has a function take the lines of the log of this level (OBJSTORE_LOG_…) and those above; an empty one
+ * for silence, which is how it begins. It is called from any thread, by several at a time, may not call
+ * the library, and what it throws is lost. Once this returns, the one before is not called any more. */
+inline void set_log(int level, std::function<void(int level, std::string_view line)> line) {
+    static std::mutex mutex;
+    // Never destroyed: threads may log while the process ends.
+    static auto *taker = new std::function<void(int, std::string_view)>();
+    std::lock_guard<std::mutex> lock(mutex);
+    detail::check(objstore_log_set(nullptr, nullptr, level));
+    *taker = std::move(line);
+    if (!*taker)
+        return;
+    detail::check(objstore_log_set(
+        [](void *, int32_t level, const char *line) {
+            try {
+                (*taker)(level, line);
+            } catch (...) {
+            }
+        },
+        nullptr, level));
+}
 
 /* The id of an object. */
 class Id {
@@ -143,6 +215,11 @@ private:
     detail::Owned<objstore_meta, objstore_meta_free> meta_;
 };
 
+inline std::optional<Meta> Error::meta() const {
+    objstore_meta *meta = error_ ? objstore_error_meta(error_.get()) : nullptr;
+    return meta ? std::optional<Meta>(std::in_place, meta) : std::nullopt;
+}
+
 /* Ends calls early, from any thread. */
 class Cancel {
 public:
@@ -189,6 +266,13 @@ public:
     PutOptions &content_type(const std::string &type) {
         return set(objstore_put_options_set_content_type(get(), type.c_str()));
     }
+    PutOptions &content_encoding(const std::string &encoding) {
+        return set(objstore_put_options_set_content_encoding(get(), encoding.c_str()));
+    }
+    /* At level 2, how many nodes must have a copy before the put is acknowledged. */
+    PutOptions &min_replicas(uint32_t replicas) {
+        return set(objstore_put_options_set_min_replicas(get(), replicas));
+    }
     PutOptions &user(const std::string &name, const std::string &value) {
         return set(objstore_put_options_add_user(get(), name.c_str(), value.c_str()));
     }
@@ -220,6 +304,8 @@ public:
     }
     GetOptions &last(uint64_t count) { return set(objstore_get_options_set_last(get(), count)); }
     GetOptions &fetch() { return set(objstore_get_options_set_fetch(get(), true)); }
+    /* Asks the bucket if what is here of a key is still current. */
+    GetOptions &no_cache() { return set(objstore_get_options_set_no_cache(get(), true)); }
     GetOptions &if_match(const std::string &etag) {
         return set(objstore_get_options_set_if_match(get(), etag.c_str()));
     }
@@ -260,6 +346,57 @@ private:
     detail::Owned<objstore_delete_options, objstore_delete_options_free> options_;
 };
 
+/* Which objects to list. */
+class ListOptions {
+public:
+    ListOptions() : options_(objstore_list_options_new()) {}
+    ListOptions &after(const Id &id) { return set(objstore_list_options_set_after(get(), id.get())); }
+    ListOptions &limit(size_t limit) { return set(objstore_list_options_set_limit(get(), limit)); }
+    /* Lists what was deleted, too. */
+    ListOptions &deleted() { return set(objstore_list_options_set_deleted(get(), true)); }
+    ListOptions &cancel(const Cancel &cancel) {
+        return set(objstore_list_options_set_cancel(get(), cancel.get()));
+    }
+    objstore_list_options *get() const noexcept { return options_.get(); }
+
+private:
+    ListOptions &set(objstore_status status) {
+        detail::check(status);
+        return *this;
+    }
+    detail::Owned<objstore_list_options, objstore_list_options_free> options_;
+};
+
+/* Which keys to list. */
+class KeyListOptions {
+public:
+    KeyListOptions() : options_(objstore_key_list_options_new()) {}
+    KeyListOptions &prefix(const std::string &prefix) {
+        return set(objstore_key_list_options_set_prefix(get(), prefix.c_str()));
+    }
+    /* Rolls keys up to what comes after the prefix and ends with this. */
+    KeyListOptions &delimiter(const std::string &delimiter) {
+        return set(objstore_key_list_options_set_delimiter(get(), delimiter.c_str()));
+    }
+    KeyListOptions &after(const std::string &key) {
+        return set(objstore_key_list_options_set_after(get(), key.c_str()));
+    }
+    KeyListOptions &limit(size_t limit) {
+        return set(objstore_key_list_options_set_limit(get(), limit));
+    }
+    KeyListOptions &cancel(const Cancel &cancel) {
+        return set(objstore_key_list_options_set_cancel(get(), cancel.get()));
+    }
+    objstore_key_list_options *get() const noexcept { return options_.get(); }
+
+private:
+    KeyListOptions &set(objstore_status status) {
+        detail::check(status);
+        return *this;
+    }
+    detail::Owned<objstore_key_list_options, objstore_key_list_options_free> options_;
+};
+
 /* One page of keys of the bucket. */
 struct KeyPage {
     struct Entry {
@@ -272,11 +409,160 @@ struct KeyPage {
     std::optional<std::string> next;
 };
 
+namespace detail {
+
+/* Takes a page of keys apart. */
+inline KeyPage key_page(objstore_key_list *list) {
+    Owned<objstore_key_list, objstore_key_list_free> owned(list);
+    KeyPage page;
+    for (size_t i = 0; i < objstore_key_list_count(list); i++) {
+        const char *key = nullptr;
+        uint64_t size = 0;
+        check(objstore_key_list_at(list, i, &key, &size));
+        page.entries.push_back({text(key), size});
+    }
+    for (size_t i = 0; i < objstore_key_list_prefix_count(list); i++)
+        page.prefixes.push_back(text(objstore_key_list_prefix_at(list, i)));
+    if (const char *next = objstore_key_list_next(list))
+        page.next = next;
+    return page;
+}
+
+/* Takes a page of objects apart. */
+inline std::vector<Meta> page(objstore_list *list) {
+    Owned<objstore_list, objstore_list_free> owned(list);
+    std::vector<Meta> page;
+    for (size_t i = 0; i < objstore_list_count(list); i++)
+        page.emplace_back(objstore_list_at(list, i));
+    return page;
+}
+
+} // namespace detail
+
 /* A message from another node. */
 struct Message {
     std::string from, data;
     /* How many before it are lost. */
     uint64_t missed;
+};
+
+class Reader;
+
+/* What became of an operation. Each function throws what went wrong, if something did, and gives what
+ * the operation made, once. */
+class Result {
+public:
+    explicit Result(objstore_result *result) noexcept : result_(result) {}
+    objstore_status status() const noexcept { return objstore_result_status(result_); }
+    void check() {
+        if (status() != OBJSTORE_OK)
+            throw Error(status(), objstore_result_take_error(result_));
+    }
+    Id id() {
+        check();
+        objstore_id id;
+        detail::check(objstore_result_id(result_, &id));
+        return Id(id);
+    }
+    Meta meta() { return Meta(taken(objstore_result_take_meta)); }
+    Reader reader();
+    std::vector<Meta> list() { return detail::page(taken(objstore_result_take_list)); }
+    KeyPage keys() { return detail::key_page(taken(objstore_result_take_key_list)); }
+
+private:
+    template <typename T>
+    T *taken(T *(*take)(objstore_result *)) {
+        check();
+        T *made = take(result_);
+        if (!made)
+            detail::check(OBJSTORE_FINISHED);
+        return made;
+    }
+    objstore_result *result_;
+};
+
+/* Is told what became of operations that nobody waits for, those that end in _async; for event loops.
+ * Any thread may use it. Destroyed, it cancels what is not done, and nobody is called back any more; not
+ * to be destroyed by one of its own callbacks or while a thread polls. */
+class Queue {
+public:
+    using Done = std::function<void(Result &)>;
+    Queue() : state_(std::make_unique<State>()) {}
+    /* Readable while something is done; then call poll(). Neither to be read nor closed. */
+    int fd() const noexcept { return objstore_queue_fd(state_->queue.get()); }
+    /* Calls back, on this thread, for all that is done; how many there were, 0 when it was none in this
+     * time. What a callback throws is thrown here, after the others were called; of several the first. */
+    size_t poll(std::chrono::milliseconds timeout) {
+        size_t handled = 0;
+        detail::checked_in_time([&](objstore_error **error) {
+            return objstore_poll(state_->queue.get(), timeout.count(), &handled, error);
+        });
+        if (std::exception_ptr first = std::exchange(thrown(), nullptr))
+            std::rethrow_exception(first);
+        return handled;
+    }
+
+private:
+    friend class Reader;
+    friend class Store;
+    friend class Writer;
+    struct State;
+    struct Pending {
+        State *state;
+        Done done;
+        std::list<Pending>::iterator place;
+    };
+    struct State {
+        State() : queue(objstore_queue_new()) {
+            if (!queue)
+                throw std::runtime_error("no descriptor is to be had for a queue");
+        }
+        std::mutex mutex;
+        std::list<Pending> pending;
+        // The last, so that it goes first: then nobody is called back any more.
+        detail::Owned<objstore_queue, objstore_queue_free> queue;
+    };
+    /* Starts an operation that reports to `done`. */
+    template <typename Start>
+    void start(Done done, Start start) {
+        std::list<Pending> own;
+        own.push_back(Pending{state_.get(), std::move(done), {}});
+        Pending *pending = &own.front();
+        pending->place = own.begin();
+        {
+            std::lock_guard<std::mutex> lock(state_->mutex);
+            state_->pending.splice(state_->pending.end(), own);
+        }
+        try {
+            detail::checked([&](objstore_error **error) {
+                return start(state_->queue.get(), &Queue::call_back, pending, error);
+            });
+        } catch (...) {
+            forget(pending);
+            throw;
+        }
+    }
+    static Done forget(Pending *pending) {
+        State *state = pending->state;
+        std::lock_guard<std::mutex> lock(state->mutex);
+        Done done = std::move(pending->done);
+        state->pending.erase(pending->place);
+        return done;
+    }
+    static void call_back(void *pending, objstore_result *result) {
+        try {
+            Result given(result);
+            forget(static_cast<Pending *>(pending))(given);
+        } catch (...) {
+            if (!thrown())
+                thrown() = std::current_exception();
+        }
+    }
+    static std::exception_ptr &thrown() {
+        static thread_local std::exception_ptr thrown;
+        return thrown;
+    }
+    std::unique_ptr<State> state_;
 };
 
 /* An object on its way out. For one thread at a time. */
@@ -307,6 +593,13 @@ public:
             all.append(part);
         return all;
     }
+    /* Has the next bytes brought here, so that the next read() or next() does not block. Until it is done
+     * the reader cannot be read; it may be destroyed. */
+    void fetch_async(Queue &queue, Queue::Done done) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_reader_fetch_async(get(), to...);
+        });
+    }
     Meta meta() const { return Meta(objstore_reader_meta(get())); }
     /* The place of the first byte in the object, and how many come. */
     std::pair<uint64_t, uint64_t> range() const {
@@ -320,6 +613,8 @@ public:
 private:
     detail::Owned<objstore_reader, objstore_reader_free> reader_;
 };
+
+inline Reader Result::reader() { return Reader(taken(objstore_result_take_reader)); }
 
 /* An object on its way in. For one thread at a time; destroyed before finish() it stores nothing. */
 class Writer {
@@ -337,6 +632,18 @@ public:
             [&](objstore_error **error) { return objstore_writer_finish(get(), &meta, error); });
         return Meta(meta);
     }
+    /* Done when the bytes, which are copied at once, were taken. Until then the writer can only be
+     * cancelled and destroyed. */
+    void write_async(std::string_view bytes, Queue &queue, Queue::Done done) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_writer_write_async(get(), detail::data(bytes), bytes.size(), to...);
+        });
+    }
+    /* The result has meta(). From now on the writer can only be cancelled and destroyed. */
+    void finish_async(Queue &queue, Queue::Done done) {
+        queue.start(std::move(done),
+                    [&](auto... to) { return objstore_writer_finish_async(get(), to...); });
+    }
     void cancel() { detail::check(objstore_writer_cancel(get())); }
     objstore_writer *get() const noexcept { return writer_.get(); }
 
@@ -351,13 +658,11 @@ public:
     /* The next one; none when none came in this time. */
     std::optional<Message> next(std::chrono::milliseconds timeout) {
         objstore_message *message = nullptr;
-        objstore_status status = OBJSTORE_OK;
         uint64_t missed = 0;
-        detail::checked([&](objstore_error **error) {
-            status = objstore_subscription_next(get(), timeout.count(), &message, &missed, error);
-            return status == OBJSTORE_TIMED_OUT ? drop(error) : status;
+        bool is_there = detail::checked_in_time([&](objstore_error **error) {
+            return objstore_subscription_next(get(), timeout.count(), &message, &missed, error);
         });
-        if (status == OBJSTORE_TIMED_OUT)
+        if (!is_there)
             return std::nullopt;
         detail::Owned<objstore_message, objstore_message_free> owned(message);
         size_t length = 0;
@@ -368,11 +673,6 @@ public:
     objstore_subscription *get() const noexcept { return subscription_.get(); }
 
 private:
-    static objstore_status drop(objstore_error **error) {
-        objstore_error_free(*error);
-        *error = nullptr;
-        return OBJSTORE_OK;
-    }
     detail::Owned<objstore_subscription, objstore_subscription_free> subscription_;
 };
 
@@ -382,6 +682,7 @@ class Store {
 public:
     /* To nodes elsewhere: "host", "host:port" or "http://host:port", separated by commas. */
     static Store connect(const std::string &nodes, const Config &config = Config()) {
+        detail::check_version();
         objstore_store *store = nullptr;
         detail::checked([&](objstore_error **error) {
             return objstore_connect(nodes.c_str(), config.get(), &store, error);
@@ -390,6 +691,7 @@ public:
     }
     /* A node in this process. */
     explicit Store(const Config &config) {
+        detail::check_version();
         objstore_store *store = nullptr;
         detail::checked([&](objstore_error **error) {
             return objstore_open_node(config.get(), &store, error);
@@ -487,50 +789,103 @@ public:
             return objstore_delete_key(get(), key.c_str(), options.get(), error);
         });
     }
-    /* One page of keys with a prefix, those after one; with a delimiter, rolled up to it. */
-    KeyPage list_keys(const std::string &prefix = "", const std::string &delimiter = "",
-                      const std::optional<std::string> &after = std::nullopt, size_t limit = 1000) {
-        detail::Owned<objstore_key_list_options, objstore_key_list_options_free> options(
-            objstore_key_list_options_new());
-        detail::check(objstore_key_list_options_set_prefix(options.get(), prefix.c_str()));
-        if (!delimiter.empty())
-            detail::check(objstore_key_list_options_set_delimiter(options.get(), delimiter.c_str()));
-        if (after)
-            detail::check(objstore_key_list_options_set_after(options.get(), after->c_str()));
-        detail::check(objstore_key_list_options_set_limit(options.get(), limit));
+    /* One page of keys; the next begins after what it names. */
+    KeyPage list_keys(const KeyListOptions &options = KeyListOptions()) {
         objstore_key_list *list = nullptr;
         detail::checked([&](objstore_error **error) {
             return objstore_list_keys(get(), options.get(), &list, error);
         });
-        detail::Owned<objstore_key_list, objstore_key_list_free> owned(list);
-        KeyPage page;
-        for (size_t i = 0; i < objstore_key_list_count(list); i++) {
-            const char *key = nullptr;
-            uint64_t size = 0;
-            detail::check(objstore_key_list_at(list, i, &key, &size));
-            page.entries.push_back({detail::text(key), size});
-        }
-        for (size_t i = 0; i < objstore_key_list_prefix_count(list); i++)
-            page.prefixes.push_back(detail::text(objstore_key_list_prefix_at(list, i)));
-        if (const char *next = objstore_key_list_next(list))
-            page.next = next;
-        return page;
+        return detail::key_page(list);
     }
-    /* One page of objects, those after an id. Empty at the end. */
-    std::vector<Meta> list(std::optional<Id> after = std::nullopt, size_t limit = 1000) {
-        detail::Owned<objstore_list_options, objstore_list_options_free> options(
-            objstore_list_options_new());
-        detail::check(objstore_list_options_set_after(options.get(), after ? after->get() : nullptr));
-        detail::check(objstore_list_options_set_limit(options.get(), limit));
+    /* One page of objects by their ids; the next begins after the last of it. Empty at the end. */
+    std::vector<Meta> list(const ListOptions &options = ListOptions()) {
         objstore_list *list = nullptr;
         detail::checked([&](objstore_error **error) {
             return objstore_list_objects(get(), options.get(), &list, error);
         });
-        detail::Owned<objstore_list, objstore_list_free> owned(list);
-        std::vector<Meta> page;
-        for (size_t i = 0; i < objstore_list_count(list); i++)
-            page.emplace_back(objstore_list_at(list, i));
-        return page;
+        return detail::page(list);
+    }
+    /* The same without waiting: the queue is told. What the operation made is in the result under the
+     * name in brackets. [id] */
+    void new_id_async(Queue &queue, Queue::Done done) {
+        queue.start(std::move(done), [&](auto... to) { return objstore_new_id_async(get(), to...); });
+    }
+    /* [meta] The body is copied. */
+    void put_async(const Id &id, std::string_view body, Queue &queue, Queue::Done done,
+                   const PutOptions &options = PutOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_put_async(get(), id.get(), detail::data(body), body.size(), options.get(),
+                                      to...);
+        });
+    }
+    /* [reader] */
+    void get_async(const Id &id, Queue &queue, Queue::Done done,
+                   const GetOptions &options = GetOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_get_async(get(), id.get(), options.get(), to...);
+        });
+    }
+    /* [meta] */
+    void head_async(const Id &id, Queue &queue, Queue::Done done,
+                    const GetOptions &options = GetOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_head_async(get(), id.get(), options.get(), to...);
+        });
+    }
+    /* [meta] */
+    void set_level_async(const Id &id, int level, Queue &queue, Queue::Done done,
+                         int write = OBJSTORE_WRITE_DEFAULT) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_set_level_async(get(), id.get(), level, write, to...);
+        });
+    }
+    /* [meta], the tombstone. */
+    void remove_async(const Id &id, Queue &queue, Queue::Done done,
+                      const DeleteOptions &options = DeleteOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_delete_async(get(), id.get(), options.get(), to...);
+        });
+    }
+    /* [meta] The body is copied. */
+    void put_key_async(const std::string &key, std::string_view body, Queue &queue, Queue::Done done,
+                       const PutOptions &options = PutOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_put_key_async(get(), key.c_str(), detail::data(body), body.size(),
+                                          options.get(), to...);
+        });
+    }
+    /* [reader] */
+    void get_key_async(const std::string &key, Queue &queue, Queue::Done done,
+                       const GetOptions &options = GetOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_get_key_async(get(), key.c_str(), options.get(), to...);
+        });
+    }
+    /* [meta] */
+    void head_key_async(const std::string &key, Queue &queue, Queue::Done done,
+                        const GetOptions &options = GetOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_head_key_async(get(), key.c_str(), options.get(), to...);
+        });
+    }
+    void remove_key_async(const std::string &key, Queue &queue, Queue::Done done,
+                          const DeleteOptions &options = DeleteOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_delete_key_async(get(), key.c_str(), options.get(), to...);
+        });
+    }
+    /* [keys] */
+    void list_keys_async(Queue &queue, Queue::Done done,
+                         const KeyListOptions &options = KeyListOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_list_keys_async(get(), options.get(), to...);
+        });
+    }
+    /* [list] */
+    void list_async(Queue &queue, Queue::Done done, const ListOptions &options = ListOptions()) {
+        queue.start(std::move(done), [&](auto... to) {
+            return objstore_list_objects_async(get(), options.get(), to...);
+        });
     }
     std::string stats() { return text(objstore_stats); }
     std::string node_id() { return text(objstore_node_id); }

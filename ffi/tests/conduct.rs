@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use objstore_core::options::PutOptions;
-use support::{Bench, C99, Elsewhere, built, error, text};
+use support::{Bench, C99, CPP17, Elsewhere, built, error, text};
 
 #[test]
 fn what_is_done_wrong_has_its_code() {
@@ -128,8 +128,15 @@ fn who_waits_in_a_reader_or_writer_is_alone_and_holds_up_no_close() {
 fn an_event_loop_waits_for_nothing_but_its_descriptors() {
     let bench = Bench::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    for (compiler, sanitizer) in [("gcc", "-fsanitize=address,undefined"), ("clang", "-O2")] {
-        let program = bench.compile(compiler, &with(sanitizer), "ffi/tests/c/events.c");
+    let (c, cpp) = ("ffi/tests/c/events.c", "ffi/tests/cpp/events.cpp");
+    for (compiler, language, flag, source) in [
+        ("gcc", C99, "-fsanitize=address,undefined", c),
+        ("clang", C99, "-O2", c),
+        ("g++", CPP17, "-fsanitize=address,undefined", cpp),
+        ("clang++", CPP17, "-fsanitize=thread", cpp),
+    ] {
+        let flags: Vec<&str> = language.iter().copied().chain([flag]).collect();
+        let program = bench.compile(compiler, &flags, source);
         let dir = tempfile::tempdir().unwrap();
         bench.run(&[text(&program), text(dir.path())]);
         let elsewhere = Elsewhere::start(&runtime);

@@ -35,7 +35,13 @@ void code(const char *what, Call call) {
 void list(Store &store, const std::string &prefix, const std::string &delimiter) {
     KeyPage page;
     do {
-        page = store.list_keys(prefix, delimiter, page.next, 2);
+        KeyListOptions options;
+        options.prefix(prefix).limit(2);
+        if (!delimiter.empty())
+            options.delimiter(delimiter);
+        if (page.next)
+            options.after(*page.next);
+        page = store.list_keys(options);
         std::cout << "page of " << prefix << ":";
         for (const KeyPage::Entry &entry : page.entries)
             std::cout << " " << entry.key << " (" << entry.size << ")";
