@@ -494,11 +494,18 @@ public:
      * time. What a callback throws is thrown here, after the others were called; of several the first. */
     size_t poll(std::chrono::milliseconds timeout) {
         size_t handled = 0;
-        detail::checked_in_time([&](objstore_error **error) {
-            return objstore_poll(state_->queue.get(), timeout.count(), &handled, error);
-        });
-        if (std::exception_ptr first = std::exchange(thrown(), nullptr))
+        State *outer = std::exchange(polling().state, state_.get());
+        objstore_error *error = nullptr;
+        objstore_status status = objstore_poll(state_->queue.get(), timeout.count(), &handled, &error);
+        polling().state = outer;
+        if (std::exception_ptr first = outer ? nullptr : std::exchange(polling().thrown, nullptr)) {
+            objstore_error_free(error);
             std::rethrow_exception(first);
+        }
+        detail::checked_in_time([&](objstore_error **place) {
+            *place = error;
+            return status;
+        });
         return handled;
     }
 
@@ -508,7 +515,6 @@ private:
     friend class Writer;
     struct State;
     struct Pending {
-        State *state;
         Done done;
         std::list<Pending>::iterator place;
     };
@@ -516,6 +522,12 @@ private:
         State() : queue(objstore_queue_new()) {
             if (!queue)
                 throw std::runtime_error("no descriptor is to be had for a queue");
+        }
+        Done forget(Pending *which) {
+            std::lock_guard<std::mutex> lock(mutex);
+            Done done = std::move(which->done);
+            pending.erase(which->place);
+            return done;
         }
         std::mutex mutex;
         std::list<Pending> pending;
@@ -526,7 +538,7 @@ private:
     template <typename Start>
     void start(Done done, Start start) {
         std::list<Pending> own;
-        own.push_back(Pending{state_.get(), std::move(done), {}});
+        own.push_back(Pending{std::move(done), {}});
         Pending *pending = &own.front();
         pending->place = own.begin();
         {
@@ -538,29 +550,27 @@ private:
                 return start(state_->queue.get(), &Queue::call_back, pending, error);
             });
         } catch (...) {
-            forget(pending);
+            state_->forget(pending);
             throw;
         }
-    }
-    static Done forget(Pending *pending) {
-        State *state = pending->state;
-        std::lock_guard<std::mutex> lock(state->mutex);
-        Done done = std::move(pending->done);
-        state->pending.erase(pending->place);
-        return done;
     }
     static void call_back(void *pending, objstore_result *result) {
         try {
             Result given(result);
-            forget(static_cast<Pending *>(pending))(given);
+            polling().state->forget(static_cast<Pending *>(pending))(given);
         } catch (...) {
-            if (!thrown())
-                thrown() = std::current_exception();
+            if (!polling().thrown)
+                polling().thrown = std::current_exception();
         }
     }
-    static std::exception_ptr &thrown() {
-        static thread_local std::exception_ptr thrown;
-        return thrown;
+    /* What this thread polls, and what was thrown meanwhile. */
+    struct Polling {
+        State *state = nullptr;
+        std::exception_ptr thrown;
+    };
+    static Polling &polling() {
+        static thread_local Polling polling;
+        return polling;
     }
     std::unique_ptr<State> state_;
 };
