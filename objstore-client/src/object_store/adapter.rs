@@ -5,13 +5,15 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use futures_util::{FutureExt, future};
 
+use super::super::parts::{self, PartsOf};
 use super::super::upload::Upload;
 use super::super::{Keys, tag, tags, time};
 use super::object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
+use super::object_store::multipart::PartId;
 use super::object_store::path::Path;
 use super::object_store::{
     Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, GetResult,
-    GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    GetResultPayload, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, TagSet, UploadPart,
 };
 use super::{get_result, list_result, put_result};
@@ -39,6 +41,11 @@ const DELETES: usize = 16;
 ///   aborted or dropped, all of it is gone. Each upload under way counts as a put that is being
 ///   received, of which a node takes some at a time (`Settings::max_uploads`); parts of more wait.
 ///   Over HTTP a node gives an upload up when no part comes for `HttpSettings::body_timeout_ms`.
+/// * Parts that are put by themselves (`MultipartStore`) are objects of level 0 until they are
+///   complete, which shows in lists of ids; each is on the node that took it, and with that node
+///   gone the upload cannot be completed. Completing one takes the bytes through this store once
+///   more. There are 10,000 parts at most, of any length. One that nobody completes stays until it
+///   is aborted.
 /// * Kept beside an object are content type, content encoding and metadata, whose names are in lower
 ///   case. Other attributes and tags are [`Error::NotImplemented`], earlier versions
 ///   [`Error::NotSupported`].
@@ -63,6 +70,58 @@ impl<K: Keys> KeyStore<K> {
     /// What is under the keys that this gives access to.
     pub fn new(keys: K) -> Self {
         Self(keys)
+    }
+
+    pub(super) async fn begin(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<MultipartId> {
+        let options = put_options(&opts.tags, &opts.attributes)?;
+        let begun = parts::begin(&self.0, &key(location)?, options).await;
+        begun.map(|id| id.to_string()).map_err(|e| failed(location, e))
+    }
+
+    pub(super) async fn put_one(
+        &self,
+        location: &Path,
+        id: &str,
+        index: usize,
+        data: PutPayload,
+    ) -> Result<PartId> {
+        let put = async { self.upload(location, id).await?.put(index, body(data)).await };
+        let tag = put.await.map_err(|e| failed(location, e))?;
+        Ok(PartId { content_id: tag.map(|tag| tag.to_string()).unwrap_or_default() })
+    }
+
+    pub(super) async fn complete(
+        &self,
+        location: &Path,
+        id: &str,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        let completed = async {
+            let tags = parts
+                .iter()
+                .map(|part| tag(&part.content_id))
+                .collect::<std::result::Result<_, _>>()?;
+            self.upload(location, id).await?.complete(tags).await
+        };
+        let meta = completed.await.map_err(|e| failed(location, e))?;
+        Ok(put_result(meta.etag.as_ref().map(ETag::to_string)))
+    }
+
+    pub(super) async fn abort(&self, location: &Path, id: &str) -> Result<()> {
+        let aborted = async { self.upload(location, id).await?.discard().await };
+        aborted.await.map_err(|e| failed(location, e))
+    }
+
+    async fn upload(
+        &self,
+        location: &Path,
+        id: &str,
+    ) -> std::result::Result<PartsOf<'_, K>, crate::Error> {
+        PartsOf::find(&self.0, ObjectKey::new(location.as_ref())?, id).await
     }
 
     fn pages(

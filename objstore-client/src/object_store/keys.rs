@@ -6,10 +6,13 @@ use crate::body::Body;
 use crate::client::Client;
 use crate::error::Error;
 use crate::object::Object;
-use crate::options::{CopyOptions, DeleteOptions, GetOptions, KeyListOptions, PutOptions};
-use crate::types::{KeyPage, ObjectKey, ObjectMeta};
+use crate::options::{
+    CopyOptions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions,
+};
+use crate::types::{KeyPage, ObjectId, ObjectKey, ObjectMeta};
 
-/// What gives access to the bucket's keys: a [`Client`], or a `Node` of objstore-core. Errors,
+/// What gives access to the bucket's keys, and to objects by id, which parts of uploads are until
+/// they are complete: a [`Client`], or a `Node` of objstore-core. Errors,
 /// cancellation and bounds are those of the methods with the same names there.
 pub trait Keys: Clone + Debug + Send + Sync + 'static {
     /// As [`Client::get_key`].
@@ -54,6 +57,37 @@ pub trait Keys: Clone + Debug + Send + Sync + 'static {
         &self,
         options: KeyListOptions,
     ) -> impl Future<Output = Result<KeyPage, Error>> + Send;
+
+    /// As [`Client::get`].
+    fn get(
+        &self,
+        id: ObjectId,
+        options: GetOptions,
+    ) -> impl Future<Output = Result<Object, Error>> + Send;
+
+    /// As [`Client::head`].
+    fn head(&self, id: ObjectId) -> impl Future<Output = Result<Arc<ObjectMeta>, Error>> + Send;
+
+    /// As [`Client::put`].
+    fn put(
+        &self,
+        id: ObjectId,
+        body: Body,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Arc<ObjectMeta>, Error>> + Send;
+
+    /// As [`Client::delete`].
+    fn delete(
+        &self,
+        id: ObjectId,
+        options: DeleteOptions,
+    ) -> impl Future<Output = Result<Arc<ObjectMeta>, Error>> + Send;
+
+    /// As [`Client::list`].
+    fn list(
+        &self,
+        options: ListOptions,
+    ) -> impl Future<Output = Result<Vec<Arc<ObjectMeta>>, Error>> + Send;
 }
 
 impl Keys for Client {
@@ -93,5 +127,30 @@ impl Keys for Client {
 
     async fn list_keys(&self, options: KeyListOptions) -> Result<KeyPage, Error> {
         self.list_keys(options).await
+    }
+
+    async fn get(&self, id: ObjectId, options: GetOptions) -> Result<Object, Error> {
+        self.get(id, options).await
+    }
+
+    async fn head(&self, id: ObjectId) -> Result<Arc<ObjectMeta>, Error> {
+        self.head(id).await
+    }
+
+    async fn put(
+        &self,
+        id: ObjectId,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        self.put(id, body, options).await
+    }
+
+    async fn delete(&self, id: ObjectId, options: DeleteOptions) -> Result<Arc<ObjectMeta>, Error> {
+        self.delete(id, options).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<Vec<Arc<ObjectMeta>>, Error> {
+        self.list(options).await
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::duplicate_mod)]
 
 mod keys;
+mod parts;
 mod upload;
 #[cfg(feature = "object_store_0_13")]
 pub mod v0_13;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future};
 use objstore_client::Client;
-use objstore_core::options::GetOptions;
+use objstore_core::options::{GetOptions, ListOptions};
 use objstore_core::remote::{MemoryRemote, RemoteAttributes, RemoteCondition, RemoteStore};
 use objstore_core::types::ObjectKey;
 use objstore_core::{Keys, Node};
 
 use super::KeyStore;
+use super::object_store::multipart::MultipartStore;
 use super::object_store::path::Path;
 use super::object_store::{
     Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, TagSet,
@@ -36,7 +37,7 @@ async fn client(bucket: &Arc<MemoryRemote>) -> (Running, KeyStore<Client>) {
     (running, client.into())
 }
 
-/// All of that crate's own suite but what is about stores with an interface of their own for parts.
+/// All of that crate's own suite.
 async fn passes<K: Keys>(store: &KeyStore<K>) {
     integration::put_get_delete_list(store).await;
     integration::get_opts(store).await;
@@ -49,6 +50,8 @@ async fn passes<K: Keys>(store: &KeyStore<K>) {
     integration::stream_get(store).await;
     integration::multipart_race_condition(store, true).await;
     integration::multipart_out_of_order(store).await;
+    integration::multipart(store, store).await;
+    super::passes_parts(store).await;
     integration::put_opts(store, true).await;
     integration::put_get_attributes(store).await;
     integration::list_paginated(store, store).await;
@@ -178,6 +181,52 @@ async fn an_upload_is_there_whole_or_not_at_all() {
     patiently("the uploads end", uploads_whole(&store, &bucket)).await;
     let client = KeyStore::new(Client::connect(&running.addr.to_string()).unwrap());
     patiently("the uploads end", uploads_whole(&client, &bucket)).await;
+}
+
+/// Parts that come through several nodes, in any order and again, and what is left of them.
+async fn makes_one_of_parts<K: Keys>(stores: &[KeyStore<K>], node: &Node) {
+    let path = Path::from("parts");
+    let id = stores[0].create_multipart(&path).await.unwrap();
+    let other = stores[0].create_multipart(&path).await.unwrap();
+    let mut parts = Vec::new();
+    for (index, text) in [(2, "three"), (0, "zero"), (1, "two "), (0, "one ")] {
+        let store = &stores[index % stores.len()];
+        parts.push(store.put_part(&path, &id, index, text.into()).await.unwrap());
+    }
+    stores[0].put_part(&path, &other, 0, "of the other".into()).await.unwrap();
+    let [three, zero, two, one] = parts.try_into().unwrap();
+    // The first was put again since.
+    let stale = vec![zero, two.clone(), three.clone()];
+    let refused = stores[0].complete_multipart(&path, &id, stale).await.unwrap_err();
+    assert!(refused.to_string().contains("put again"), "{refused}");
+    assert!(matches!(stores[0].head(&path).await, Err(Error::NotFound { .. })));
+    let elsewhere = stores[0].abort_multipart(&Path::from("elsewhere"), &id).await.unwrap_err();
+    assert!(matches!(elsewhere, Error::NotFound { .. }), "{elsewhere}");
+
+    let put = stores[0].complete_multipart(&path, &id, vec![one, two, three]).await.unwrap();
+    let object = stores[0].get(&path).await.unwrap();
+    assert_eq!(object.meta.e_tag, put.e_tag);
+    assert_eq!(object.bytes().await.unwrap(), "one two three");
+    let left = node.list(ListOptions::default()).await.unwrap();
+    assert_eq!(left.len(), 2, "the other upload and its part: {left:?}");
+    stores[0].abort_multipart(&path, &other).await.unwrap();
+    assert_eq!(node.list(ListOptions::default()).await.unwrap(), []);
+    for id in [id, other] {
+        let late = stores[0].put_part(&path, &id, 0, "late".into()).await.unwrap_err();
+        assert!(matches!(late, Error::NotFound { .. }), "{late}");
+    }
+    stores[0].delete(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn parts_are_put_by_themselves_and_made_one_object() {
+    let bucket = bucket();
+    let nodes = Nodes::start(2, |_| bucket.clone(), |_| {}).await;
+    let stores = [KeyStore::new(nodes[0].clone()), KeyStore::new(nodes[1].clone())];
+    patiently("parts through nodes", makes_one_of_parts(&stores, &nodes[0])).await;
+    let running = Running::serve(nodes[0].clone(), Ipv4Addr::LOCALHOST).await;
+    let client = KeyStore::new(Client::connect(&running.addr.to_string()).unwrap());
+    patiently("parts through a client", makes_one_of_parts(&[client], &nodes[0])).await;
 }
 
 /// Whether trying again may help.
