@@ -593,8 +593,8 @@ impl Drop for Guard {
 fn debug_logs_a_line_for_each_request_and_the_default_none() {
     let node = Node::start(&["-d", "1"]);
     http(node.address, &format!("/api/v1/get/{UNKNOWN}"));
-    let line = node.log_until("404");
-    assert!(line.starts_with("[DEBUG] "), "{line}");
+    let line = node.log_until(UNKNOWN);
+    assert!(line.starts_with("[DEBUG] ") && line.contains("404"), "{line}");
 
     let mut quiet = Node::start(&[]);
     http(quiet.address, "/api/v1/id");
