@@ -20,7 +20,6 @@
 #include <exception>
 #include <functional>
 #include <istream>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -29,6 +28,7 @@
 #include <streambuf>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -122,6 +122,22 @@ inline const uint8_t *data(std::string_view bytes) {
 
 inline std::string text(const char *text) { return text ? text : ""; }
 
+/* What options of all kinds share. */
+template <typename Self, typename T, T *(*make)(), objstore_status (*free_it)(T *)>
+class Options {
+public:
+    T *get() const noexcept { return options_.get(); }
+
+protected:
+    Self &set(objstore_status status) {
+        check(status);
+        return static_cast<Self &>(*this);
+    }
+
+private:
+    Owned<T, free_it> options_{make()};
+};
+
 } // namespace detail
 
 /* The version of the library, such as "0.1.0". */
@@ -143,9 +159,9 @@ inline void set_log(int level, std::function<void(int level, std::string_view li
     if (!*taker)
         return;
     detail::check(objstore_log_set(
-        [](void *, int32_t level, const char *line) {
+        [](void *, int32_t of, const char *text) {
             try {
-                (*taker)(level, line);
+                (*taker)(of, text);
             } catch (...) {
             }
         },
@@ -254,9 +270,9 @@ private:
 };
 
 /* How to put. */
-class PutOptions {
+class PutOptions : public detail::Options<PutOptions, objstore_put_options, objstore_put_options_new,
+                                         objstore_put_options_free> {
 public:
-    PutOptions() : options_(objstore_put_options_new()) {}
     PutOptions &name(const std::string &name) {
         return set(objstore_put_options_set_name(get(), name.c_str()));
     }
@@ -285,20 +301,12 @@ public:
     PutOptions &cancel(const Cancel &cancel) {
         return set(objstore_put_options_set_cancel(get(), cancel.get()));
     }
-    objstore_put_options *get() const noexcept { return options_.get(); }
-
-private:
-    PutOptions &set(objstore_status status) {
-        detail::check(status);
-        return *this;
-    }
-    detail::Owned<objstore_put_options, objstore_put_options_free> options_;
 };
 
 /* How to get. */
-class GetOptions {
+class GetOptions : public detail::Options<GetOptions, objstore_get_options, objstore_get_options_new,
+                                         objstore_get_options_free> {
 public:
-    GetOptions() : options_(objstore_get_options_new()) {}
     GetOptions &range(uint64_t first, uint64_t last) {
         return set(objstore_get_options_set_range(get(), first, last));
     }
@@ -315,20 +323,12 @@ public:
     GetOptions &cancel(const Cancel &cancel) {
         return set(objstore_get_options_set_cancel(get(), cancel.get()));
     }
-    objstore_get_options *get() const noexcept { return options_.get(); }
-
-private:
-    GetOptions &set(objstore_status status) {
-        detail::check(status);
-        return *this;
-    }
-    detail::Owned<objstore_get_options, objstore_get_options_free> options_;
 };
 
 /* How to delete. */
-class DeleteOptions {
+class DeleteOptions : public detail::Options<DeleteOptions, objstore_delete_options, objstore_delete_options_new,
+                                            objstore_delete_options_free> {
 public:
-    DeleteOptions() : options_(objstore_delete_options_new()) {}
     DeleteOptions &purge() { return set(objstore_delete_options_set_purge(get(), true)); }
     DeleteOptions &if_match(const std::string &etag) {
         return set(objstore_delete_options_set_if_match(get(), etag.c_str()));
@@ -336,20 +336,12 @@ public:
     DeleteOptions &cancel(const Cancel &cancel) {
         return set(objstore_delete_options_set_cancel(get(), cancel.get()));
     }
-    objstore_delete_options *get() const noexcept { return options_.get(); }
-
-private:
-    DeleteOptions &set(objstore_status status) {
-        detail::check(status);
-        return *this;
-    }
-    detail::Owned<objstore_delete_options, objstore_delete_options_free> options_;
 };
 
 /* Which objects to list. */
-class ListOptions {
+class ListOptions : public detail::Options<ListOptions, objstore_list_options, objstore_list_options_new,
+                                          objstore_list_options_free> {
 public:
-    ListOptions() : options_(objstore_list_options_new()) {}
     ListOptions &after(const Id &id) { return set(objstore_list_options_set_after(get(), id.get())); }
     ListOptions &limit(size_t limit) { return set(objstore_list_options_set_limit(get(), limit)); }
     /* Lists what was deleted, too. */
@@ -357,20 +349,12 @@ public:
     ListOptions &cancel(const Cancel &cancel) {
         return set(objstore_list_options_set_cancel(get(), cancel.get()));
     }
-    objstore_list_options *get() const noexcept { return options_.get(); }
-
-private:
-    ListOptions &set(objstore_status status) {
-        detail::check(status);
-        return *this;
-    }
-    detail::Owned<objstore_list_options, objstore_list_options_free> options_;
 };
 
 /* Which keys to list. */
-class KeyListOptions {
+class KeyListOptions : public detail::Options<KeyListOptions, objstore_key_list_options, objstore_key_list_options_new,
+                                             objstore_key_list_options_free> {
 public:
-    KeyListOptions() : options_(objstore_key_list_options_new()) {}
     KeyListOptions &prefix(const std::string &prefix) {
         return set(objstore_key_list_options_set_prefix(get(), prefix.c_str()));
     }
@@ -387,14 +371,6 @@ public:
     KeyListOptions &cancel(const Cancel &cancel) {
         return set(objstore_key_list_options_set_cancel(get(), cancel.get()));
     }
-    objstore_key_list_options *get() const noexcept { return options_.get(); }
-
-private:
-    KeyListOptions &set(objstore_status status) {
-        detail::check(status);
-        return *this;
-    }
-    detail::Owned<objstore_key_list_options, objstore_key_list_options_free> options_;
 };
 
 /* One page of keys of the bucket. */
@@ -513,51 +489,46 @@ private:
     friend class Reader;
     friend class Store;
     friend class Writer;
-    struct State;
-    struct Pending {
-        Done done;
-        std::list<Pending>::iterator place;
-    };
     struct State {
         State() : queue(objstore_queue_new()) {
             if (!queue)
                 throw std::runtime_error("no descriptor is to be had for a queue");
         }
-        Done forget(Pending *which) {
+        void *keep(Done done) {
+            auto kept = std::make_unique<Done>(std::move(done));
+            void *key = kept.get();
             std::lock_guard<std::mutex> lock(mutex);
-            Done done = std::move(which->done);
-            pending.erase(which->place);
-            return done;
+            pending.emplace(key, std::move(kept));
+            return key;
+        }
+        /* All that another thread left here is read behind the lock. */
+        Done take(void *key) {
+            std::lock_guard<std::mutex> lock(mutex);
+            auto taken = pending.extract(key);
+            return std::move(*taken.mapped());
         }
         std::mutex mutex;
-        std::list<Pending> pending;
+        std::unordered_map<void *, std::unique_ptr<Done>> pending;
         // The last, so that it goes first: then nobody is called back any more.
         detail::Owned<objstore_queue, objstore_queue_free> queue;
     };
     /* Starts an operation that reports to `done`. */
     template <typename Start>
     void start(Done done, Start start) {
-        std::list<Pending> own;
-        own.push_back(Pending{std::move(done), {}});
-        Pending *pending = &own.front();
-        pending->place = own.begin();
-        {
-            std::lock_guard<std::mutex> lock(state_->mutex);
-            state_->pending.splice(state_->pending.end(), own);
-        }
+        void *key = state_->keep(std::move(done));
         try {
             detail::checked([&](objstore_error **error) {
-                return start(state_->queue.get(), &Queue::call_back, pending, error);
+                return start(state_->queue.get(), &Queue::call_back, key, error);
             });
         } catch (...) {
-            state_->forget(pending);
+            state_->take(key);
             throw;
         }
     }
-    static void call_back(void *pending, objstore_result *result) {
+    static void call_back(void *key, objstore_result *result) {
         try {
             Result given(result);
-            polling().state->forget(static_cast<Pending *>(pending))(given);
+            polling().state->take(key)(given);
         } catch (...) {
             if (!polling().thrown)
                 polling().thrown = std::current_exception();

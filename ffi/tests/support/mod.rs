@@ -8,7 +8,7 @@ use objstore_core::Node;
 use objstore_core::remote::MemoryRemote;
 
 pub const C99: &[&str] = &["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"];
-pub const CPP17: &[&str] = &["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-Werror"];
+pub const CPP17: &[&str] = &["-std=c++17", "-Wall", "-Wextra", "-Wshadow", "-pedantic", "-Werror"];
 
 /// The library is not instrumented, so how it synchronises is not seen: only the programs are judged.
 pub const SUPPRESSIONS: &str = "ffi/tests/c/tsan.txt";
