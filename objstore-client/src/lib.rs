@@ -44,6 +44,7 @@ mod object;
 #[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
 mod object_store;
 pub mod options;
+mod random;
 mod transport;
 pub mod types;
 pub mod wire;

@@ -1,6 +1,5 @@
 //! How a request is carried out: which node is asked, and what is done when it fails.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::endpoints::Pick;
 use super::{Client, Shared};
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
+use crate::random::random;
 use crate::transport::{Answer, Failed, Patience, Repeat, Request, Sending};
 use crate::wire::routes;
 
@@ -218,7 +218,6 @@ fn nobody() -> Error {
 
 /// Between 0 and 1, so that those who failed together do not try again together.
 fn jitter() -> f64 {
-    // Each of these hashes with a key of its own, which the system's entropy went into.
-    let random = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
+    let random = u32::try_from(random() >> 32).unwrap_or_default();
     f64::from(random) / f64::from(u32::MAX)
 }

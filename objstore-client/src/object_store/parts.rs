@@ -1,7 +1,6 @@
 //! Parts that are put by themselves, from wherever, and made one object later. Until then each is an
 //! object of level 0 under an id next to that of its upload.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,6 +10,7 @@ use super::Keys;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::options::{Conditions, DeleteOptions, GetOptions, ListOptions, PutOptions};
+use crate::random::random;
 use crate::types::{ETag, ObjectId, ObjectKey, ObjectMeta, UserMeta};
 
 /// The most parts of an upload, as of S3.
@@ -117,9 +117,7 @@ impl<'a, K: Keys> PartsOf<'a, K> {
 /// An id with room for those of all parts behind it.
 fn fresh() -> Result<ObjectId, Error> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Hashes with a key of its own, which the system's entropy went into.
-    let random = RandomState::new().hash_one(now);
-    ObjectId::from_parts(now.as_millis() as u64, u128::from(random) << 16)
+    ObjectId::from_parts(now.as_millis() as u64, u128::from(random()) << 16)
 }
 
 fn part(upload: ObjectId, index: usize) -> Result<ObjectId, Error> {
