@@ -30,7 +30,7 @@ fn rounds(default: u64) -> u64 {
 }
 
 /// One put that was acknowledged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Put {
     id: String,
     seed: u64,
@@ -363,10 +363,16 @@ fn a_cluster_that_was_cut_in_two_agrees_when_it_is_whole_again() {
             let id = rng.pick(&before).clone();
             let mut sides = [*rng.pick(&rest), cut];
             sides.rotate_left(rng.below(2));
+            let mut own = Vec::new();
             for side in &sides[rng.below(2)..] {
                 let put = Put { id: id.clone(), ..Put::fresh(&mut rng, 0) };
                 let put = (rng.below(3) > 0).then_some(put);
-                change(&mut model, &servers[*side], &id, put);
+                change(&mut model, &servers[*side], &id, put.clone());
+                own.push((*side, put));
+            }
+            // Each side goes on to read what it wrote itself.
+            for (side, put) in &own {
+                check(&servers[*side], &id, put).unwrap();
             }
             touched.push(id);
         }
