@@ -16,55 +16,72 @@
  *     objstore_error_free(error);
  *     objstore_close(store, 5000, NULL);
  *
+ * It compiles and links with what pkg-config says: cc program.c $(pkg-config --cflags --libs objstore), and
+ * --static besides for libobjstore.a. C++17 has objstore.hpp beside this header.
+ *
+ * Where what is stored is: level 0 on the node's disk; level 1 in its bucket too, or, without the setting
+ * bucket, in a directory of this machine that stands in for one (remote in the state directory); level 2 on
+ * all nodes too. Objects have ids, from objstore_new_id() or the caller's own, or keys of the bucket.
+ *
  * OWNERSHIP
  * What a function gives through a pointer to a pointer, and what a …_new(), …_take_…() or …_at() that
  * returns a pointer to an opaque type gives, belongs to the caller, who frees it with the …_free() of its
  * type; a store with objstore_close(). Freeing null is fine. Texts and bytes that are returned as a plain
- * pointer belong to what they were asked of, and live as long. What is passed in is copied, and may go
- * when the function returns. Where a function fails, what it was to give is null.
+ * pointer belong to what they were asked of, and live as long. What is passed in is copied, and may go when
+ * the function returns. Where a function fails, what it was to give is null.
  *
- * A handle (a pointer to an opaque type) is a number, not an address, and is given out once: a function
- * that is given null, a handle that was freed, or one of another type returns OBJSTORE_BAD_HANDLE, and
- * does nothing. Freed twice is told the same. The order of freeing does not matter: a reader outlives its
- * store. objstore_handle_count() finds what was not freed.
+ * A handle (a pointer to an opaque type) is a number, not an address, and is given out once: a function that
+ * is given null, a handle that was freed, or one of another type returns OBJSTORE_BAD_HANDLE, and does
+ * nothing. Freed twice is told the same. The order of freeing does not matter: a reader outlives its store.
+ * objstore_handle_count() finds what was not freed.
  *
  * ERRORS
  * Functions that can fail return an objstore_status, 0 (OBJSTORE_OK) or why not; there is no errno and no
  * last error. Numbers from 100 on say what became of the request, those below what is wrong with the call.
  * Numbers are never used for something else. The last argument, `error`, may be null; when it is not, it is
- * set to null or to an object that has one line of text for a person and says whether to try again. It
- * is not freed before it is set. Pass a variable that is null, and free it.
+ * set to null or to an object that has one line of text for a person and says whether to try again. It is
+ * not freed before it is set. Pass a variable that is null, and free it. Functions without that argument
+ * fail for what the caller did: a handle that is none, a null, a number out of bounds. A …_new() gives null
+ * then, which the functions that are given it tell with OBJSTORE_BAD_HANDLE.
  *
- * Texts are UTF-8 and end with a NUL. Integers are checked: a length above what memory can be, such as -1
- * as a size_t, and a level, mode or time that there is not, is OBJSTORE_INVALID_ARGUMENT or the status
- * that names it. bool is from stdbool.h.
+ * Texts are UTF-8 and end with a NUL. Integers are checked: a length above what memory can be, such as -1 as
+ * a size_t, and a level, mode or time that there is not, is OBJSTORE_INVALID_ARGUMENT or the status that
+ * names it. Bytes that are given are at most 256 GiB, else OBJSTORE_TOO_LARGE. bool is from stdbool.h.
  *
  * THREADS
  * Any function may be called from any thread, and any number of threads may use one store, configuration,
- * options object, cancel or queue. Readers, writers and subscriptions are for one thread at a time: a second
- * one at the very same time gets OBJSTORE_IN_USE. Their …_cancel() may be called by any thread. A store
- * has threads of its own (the settings threads and thread-name). They block all signals, so handlers run
- * on threads of the program, and a peer that vanishes raises no SIGPIPE. It works in a thread of a Rust
- * runtime as in any other.
+ * options object, cancel or queue, and look at one record, page, error, text or message. Readers, writers
+ * and subscriptions are for one thread at a time: a second one at the very same time gets OBJSTORE_IN_USE.
+ * Their …_cancel() may be called by any thread. A store has threads of its own (the settings threads and
+ * thread-name). They block all signals, so handlers run on threads of the program, and a peer that vanishes
+ * raises no SIGPIPE. It works in a thread of a Rust runtime as in any other.
  *
  * BLOCKING
- * A function blocks where it says so, and otherwise does not wait for a disk or a network. A call ends
- * early when the cancel of its options is triggered. Nothing else interrupts it: no signal does. For event
- * loops there are …_async() functions: they report to a queue, whose descriptor (objstore_queue_fd())
- * becomes readable, and objstore_poll() calls back, on the thread that calls it.
+ * A function blocks where it says so, and otherwise does not wait for a disk or a network. A call ends early
+ * when the cancel of its options is triggered. Nothing else interrupts it: no signal does. For event loops
+ * there are …_async() functions: they report to a queue, whose descriptor (objstore_queue_fd()) becomes
+ * readable, and objstore_poll() calls back, on the thread that calls it: exactly once for each operation
+ * whose start returned OBJSTORE_OK, never for another, and not after objstore_queue_free(). How many are
+ * under way is up to the caller; of puts that come from memory each has its copy until it is done. To close,
+ * an event loop begins nothing more, polls until all are done, and then calls objstore_close(), which blocks
+ * for as long as the node takes to stop: on a thread of its own where that matters.
  *
  * CALLBACKS
  * Those of objstore_poll() may call everything but objstore_poll() and objstore_queue_free(), which say
- * OBJSTORE_REENTRANT. The one that takes lines of the log comes on any thread and may not call the
- * library at all. A callback returns: it neither throws nor jumps out.
+ * OBJSTORE_REENTRANT. What a queue was given as user_data is never looked at or freed; after
+ * objstore_queue_free() it is the caller's again. The one that takes lines of the log comes on any thread
+ * and may not call the library at all. A callback returns: it neither throws nor jumps out.
  *
  * PROCESS
  * The library installs no signal handler, writes nothing to standard output or error unless it has a fault
  * of its own (a panic, which then is OBJSTORE_INTERNAL to the caller), and never ends the process but for
- * want of memory. Nothing is logged until objstore_log_set(). exit() without objstore_close() is fine: what
- * was acknowledged is durable. dlclose() leaves the library mapped, because its threads run. In a child of
- * fork() every function says OBJSTORE_FORKED and does nothing, and error objects are not made; exec()
- * first, or fork() before the first call.
+ * want of memory (a body that does not fit once more is OBJSTORE_OUT_OF_MEMORY). A node needs about 100
+ * descriptors, two more for each put that is under way and one for each body that is read; without them a
+ * call says OBJSTORE_UNAVAILABLE, and the node goes on. Nothing is logged until objstore_log_set(). exit()
+ * without objstore_close() is fine: what was acknowledged is durable. dlclose() leaves the library mapped,
+ * because its threads run. In a child of fork() every function says OBJSTORE_FORKED and does nothing, or
+ * gives null, 0 or "" where it returns no status, and error objects are not made; objstore_version() and
+ * objstore_abi_version() work. exec() first, or fork() before the first call.
  *
  * VERSIONS
  * objstore_abi_version() of the library is at least the OBJSTORE_ABI_VERSION of the header that a program
@@ -250,7 +267,7 @@ typedef int32_t objstore_status;
  */
 typedef struct {
     /*
-     The bytes. All zero is no id.
+     The bytes. All zero is no id, but OBJSTORE_INVALID_ID.
      */
     uint8_t bytes[16];
 } objstore_id;
@@ -316,9 +333,16 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
 #define OBJSTORE_TIMED_OUT 8
 
 /*
- The writer was finished, or the reader has failed, before; it can only be freed.
+ It is over with this reader, writer or result: a reader failed before, a writer was finished or
+ failed, a result has nothing of the kind. Or not now: what was begun with …_async() is under way.
+ Nothing was done.
  */
 #define OBJSTORE_FINISHED 9
+
+/*
+ There is no memory for a copy of the body. Nothing was done.
+ */
+#define OBJSTORE_OUT_OF_MEMORY 10
 
 /*
  The condition says that the asker's copy is current.
@@ -566,18 +590,61 @@ objstore_status objstore_error_free(objstore_error *error);
 objstore_config *objstore_config_new(void);
 
 /*
- Sets one setting, instead of what it was. The names are the keys of the config file of the program
- objstore (see README): state-dir, files-dir, max-bytes, memory-bytes, bucket, nodes, tag,
- private-addr and so on; their values are written as there, "10G", "5s". Of those that take many,
- values are separated by commas. Besides these:
+ Sets one setting, instead of what it was. The names are also the keys of the config file of the
+ program objstore. Sizes are bytes, or "10G" (K, M, G, T are powers of 1024, KB and so on of 1000);
+ times "500ms", "5s", "1m"; yes and no "1" and "0"; of those that take many, values are separated by
+ commas. Whether a value fits the others, and whether a directory can be used, is told by
+ objstore_open_node().
 
- - in-memory: "1" keeps everything in memory; no file and no socket is opened
- - public-addr: where objstore_serve() listens, "host:port"; port 0 takes a free one
- - threads: how many threads work for the store, 1 to 1024; by default one for each core
- - thread-name: what they are called, up to 15 bytes; by default "objstore"
+ Where the node keeps what it has:
+ - state-dir: directory of the journal and the node's identity; "state" of the current directory
+ - files-dir: directory of the bodies; "files" of the current directory, wherever state-dir is
+ - in-memory: "1" keeps everything in memory; no file and no socket is opened, whatever else is set
+ - max-bytes: most bytes of disk to use, at least 128M; by default, or with 0, the disk is the limit
+ - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
  - new-node-id: "1" takes a new node id, for directories that were copied from another node's
 
- objstore_connect() takes threads, thread-name and what it says itself, and none of the others.
+ Directories that are not there are made, with all above them, for the owner alone.
+
+ The bucket behind it, and how levels 1 and 2 and keys go there:
+ - bucket: name of the S3 bucket; without it a directory of this machine stands in for one
+ - remote-dir: that directory; "remote" in state-dir
+ - region: of the bucket; that of the AWS SDK's own settings, with s3-endpoint us-east-1
+ - s3-endpoint: a server that is not AWS, "http://host:port"
+ - s3-path-style: "1" has the bucket in the path, as most servers that are not AWS want it
+ - s3-prefix: what stands before every key; a directory needs its "/"
+ - s3-checksums: "when-required" (the default) or "when-supported"
+ - s3-conditions: which changes the server makes on condition: "none", "writes" (the default with
+   s3-endpoint), "all" (without)
+ - fetch: when to look there for an id that is unknown here: "never", "on-request" (the default,
+   objstore_get_options_set_fetch()), "always"
+ - fetch-prefix: keys that may be asked for through a listener beyond loopback; many
+ - write: when levels 1 and 2 are acknowledged: "through", once the bucket has them (the default),
+   "back", once this disk has
+ - key-ttl: how long what is here of a key is served without asking the bucket; "10s"
+
+ Credentials are found as the AWS SDK finds them: environment, files in ~/.aws, role.
+
+ The cluster, of which a node has a part that has a private-addr:
+ - private-addr: where to listen for the other nodes, "host:port"; port 0 takes a free one
+ - nodes: nodes to find the cluster through, "host" or "host:port", port 11999 unless given; many
+ - tag: name of the cluster; nodes of another are refused; "default"
+ - advertise-addr: where the others reach this node, when that is not where it listens
+ - cluster-key-file: keys that the nodes share, one a line, of "objstore keygen"
+ - insecure-cluster: "1" lets nodes on other machines in without a key
+ - debug-addr: address on loopback where the private API is answered in the clear
+
+ Its public HTTP API, once objstore_serve() is called:
+ - public-addr: where it listens, "host:port"; port 0 takes a free one; "127.0.0.1:10999"
+ - allow-host: further names (Host, Origin) that a listener on loopback answers to; many
+ - token-file: tokens that requests need, a line each: NAME SCOPES TOKEN
+ - tls-cert, tls-key: certificate and private key, PEM files
+
+ Every kind of store:
+ - threads: how many threads work for it, 1 to 1024; one for each core
+ - thread-name: what they are called, up to 15 bytes; "objstore"
+
+ objstore_connect() takes these two and what it says itself, and none of the others.
 
  OBJSTORE_CONFIGURATION when there is no such setting or it does not take this.
  */
@@ -609,7 +676,8 @@ objstore_status objstore_config_free(objstore_config *config);
  milliseconds; with a large journal for longer.
 
  OBJSTORE_CONFIGURATION: settings contradict each other, or a directory cannot be used or is used
- by another process. OBJSTORE_CORRUPT: the journal is damaged; nothing was changed.
+ by another node, of this process or another. OBJSTORE_CORRUPT: the journal is damaged; nothing was
+ changed.
  */
 objstore_status objstore_open_node(const objstore_config *config,
                                    objstore_store **store,
@@ -618,8 +686,8 @@ objstore_status objstore_open_node(const objstore_config *config,
 /*
  A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
  `nodes` are their addresses, separated by commas: "host", "host:port", "http://host:port" or
- "https://host:port", port 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
- is well again. Calls are tried again, on another node where there is one, where doing it twice is the
+ "https://host:port", port 10999 unless given. Those named first are preferred; one that does not
+ answer is passed over until it is well again. Calls are tried again, on another node where there is one, where doing it twice is the
  same as doing it once; a read that breaks off goes on where it was, with the same version. What a
  writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
  may have been made or not.
@@ -636,8 +704,8 @@ objstore_status objstore_open_node(const objstore_config *config,
  What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
  objstore_private_addr(), objstore_drain(), and messages.
 
- Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
- none, or a setting is about a node in this process.
+ Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no
+ address or one that is none, or a setting is about a node in this process.
  */
 objstore_status objstore_connect(const char *nodes,
                                  const objstore_config *config,
@@ -647,11 +715,14 @@ objstore_status objstore_connect(const char *nodes,
 /*
  Closes a store; null is fine. From now on the handle is none (OBJSTORE_BAD_HANDLE). Listeners are
  closed, calls under way on other threads may end, changes are made durable, and the directories
- are unlocked for the next who opens them. Readers and writers that are open may be used: readers
- give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they are freed as ever.
+ are unlocked for the next who opens them. Operations that nobody waits for are calls too, and report
+ to their queue, which may be polled after this. Readers and writers that are open may be used, and are
+ not waited for: readers give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they
+ are freed as ever.
 
  Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
- or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING.
+ or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING. Until it is
+ done the directories stay locked.
  */
 objstore_status objstore_close(objstore_store *store,
                                int64_t timeout_ms,
@@ -664,12 +735,14 @@ objstore_status objstore_close(objstore_store *store,
 size_t objstore_handle_count(void);
 
 /*
- Reads an id from its 26 characters.
+ Reads an id from its 26 characters, in capitals or not. OBJSTORE_INVALID_ID when they are none; `id`
+ is as it was then.
  */
-objstore_status objstore_id_parse(const char *text_of_id, objstore_id *id);
+objstore_status objstore_id_parse(const char *text_of_id,
+                                  objstore_id *id);
 
 /*
- Writes an id as 26 characters and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
+ Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
  */
 objstore_status objstore_id_format(const objstore_id *id, char *to);
 
@@ -679,7 +752,8 @@ objstore_status objstore_id_format(const objstore_id *id, char *to);
 objstore_put_options *objstore_put_options_new(void);
 
 /*
- The file name; decides the content type. UTF-8, at most 255 bytes, no control characters.
+ The file name; decides the content type. UTF-8, at most 255 bytes, no control characters, else
+ OBJSTORE_INVALID_NAME; "" for none.
  */
 objstore_status objstore_put_options_set_name(objstore_put_options *options, const char *name);
 
@@ -915,9 +989,14 @@ objstore_status objstore_cancel_free(objstore_cancel *cancel);
 objstore_status objstore_new_id(objstore_store *store, objstore_id *id, objstore_error **error);
 
 /*
- Puts an object whose body is in memory; it is copied. Blocks until it is acknowledged: durable on
- the node at level 0, in the bucket from level 1 on unless written back. `options` may be null, and
- so may `meta`, which is what was stored and is freed with objstore_meta_free().
+ Puts an object whose body is in memory; it is copied, which takes as much memory again: large ones
+ are better put with objstore_put_begin(). An object that has this id is replaced at once as a whole,
+ for everybody; one that was deleted may be put again. The id is one from objstore_new_id(), or any
+ other ULID of the years 2010 to 2100, else OBJSTORE_INVALID_ID.
+
+ Blocks until it is acknowledged: durable on the node at level 0, in the bucket from level 1 on unless
+ written back. `options` may be null, and so may `meta`, which is what was stored and is freed with
+ objstore_meta_free(). Where it fails nothing has changed, unless the status says otherwise.
  */
 objstore_status objstore_put(objstore_store *store,
                              const objstore_id *id,
@@ -939,7 +1018,9 @@ objstore_status objstore_get(objstore_store *store,
                              objstore_error **error);
 
 /*
- What is known about an object. Of the options only the fetch counts; they may be null.
+ What is known about an object; blocks while it is looked up. Of the options only the fetch and the
+ cancel count; they may be null. `meta` is freed with objstore_meta_free(). OBJSTORE_NOT_FOUND,
+ OBJSTORE_DELETED when there is none.
  */
 objstore_status objstore_head(objstore_store *store,
                               const objstore_id *id,
@@ -948,7 +1029,8 @@ objstore_status objstore_head(objstore_store *store,
                               objstore_error **error);
 
 /*
- Deletes an object. `options` may be null. OBJSTORE_NOT_FOUND when there never was one.
+ Deletes an object, for all nodes; blocks until that is durable. `options` may be null.
+ OBJSTORE_NOT_FOUND when there never was one; of one that is deleted already it is OBJSTORE_OK.
  */
 objstore_status objstore_delete(objstore_store *store,
                                 const objstore_id *id,
@@ -967,7 +1049,9 @@ objstore_status objstore_set_level(objstore_store *store,
                                    objstore_error **error);
 
 /*
- As objstore_put(), by the key of the bucket. A key is 1 to 1,024 bytes of UTF-8.
+ As objstore_put(), by the key of the bucket, which has it when this is acknowledged
+ unless written back. A key is 1 to
+ 1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
  */
 objstore_status objstore_put_key(objstore_store *store,
                                  const char *key,
@@ -1005,8 +1089,9 @@ objstore_status objstore_delete_key(objstore_store *store,
 
 /*
  Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
- at its end, where `*got` is 0. Blocks until there is something. After an error other than
- OBJSTORE_IN_USE the reader can only be freed, and what was read must not be taken for the whole.
+ at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
+ time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
+ (OBJSTORE_FINISHED from then on), and what was read must not be taken for the whole.
  */
 objstore_status objstore_reader_read(objstore_reader *reader,
                                      uint8_t *buffer,
@@ -1050,8 +1135,9 @@ objstore_status objstore_reader_free(objstore_reader *reader);
 /*
  Begins to put an object whose body is written piece by piece. `size` is the length of the body,
  or OBJSTORE_SIZE_UNKNOWN; a body that turns out otherwise is not stored
- (OBJSTORE_INCOMPLETE_BODY). Nobody sees anything of the object before
- objstore_writer_finish(). Does not block.
+ (OBJSTORE_INCOMPLETE_BODY, of objstore_writer_finish() or of the write that was too much). Nobody
+ sees anything of the object before objstore_writer_finish(). Does not block: what the put itself meets,
+ an id that cannot be or a full disk, is told by a later write or by objstore_writer_finish().
  */
 objstore_status objstore_put_begin(objstore_store *store,
                                    const objstore_id *id,
@@ -1072,7 +1158,8 @@ objstore_status objstore_put_key_begin(objstore_store *store,
 
 /*
  Writes the next bytes of the body; they are copied. Blocks while those before them, up to 1 MiB,
- have not been taken. After an error other than OBJSTORE_IN_USE the writer can only be freed.
+ have not been taken. After an error from 100 on, or OBJSTORE_CANCELLED, the writer can only be freed
+ (OBJSTORE_FINISHED from then on), and nothing was stored.
  */
 objstore_status objstore_writer_write(objstore_writer *writer,
                                       const uint8_t *data,
@@ -1111,8 +1198,8 @@ objstore_status objstore_writer_finish_async(objstore_writer *writer,
                                              objstore_error **error);
 
 /*
- Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. From any
- thread; does not block.
+ Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. Nothing is
+ stored then; of one that is being finished it is not known. From any thread; does not block.
  */
 objstore_status objstore_writer_cancel(objstore_writer *writer);
 
@@ -1301,7 +1388,9 @@ objstore_status objstore_poll(objstore_queue *queue,
 
 /*
  Frees a queue; null is fine. Operations that are not done are cancelled, and nobody is called back
- any more.
+ any more: what user_data points at may go when this returns. OBJSTORE_REENTRANT in a callback of
+ objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; one that is calling
+ back goes on with what it has taken.
  */
 objstore_status objstore_queue_free(objstore_queue *queue);
 
@@ -1368,7 +1457,8 @@ objstore_status objstore_put_async(objstore_store *store,
                                    objstore_error **error);
 
 /*
- As objstore_get(), without waiting; the result has the reader.
+ As objstore_get(), without waiting; the result has the reader. Its first read may block, unless
+ objstore_reader_fetch_async() comes before.
  */
 objstore_status objstore_get_async(objstore_store *store,
                                    const objstore_id *id,
@@ -1480,8 +1570,8 @@ objstore_status objstore_list_keys_async(objstore_store *store,
 
 /*
  Has the next bytes brought to a reader: once this is done, the next objstore_reader_read() or
- objstore_reader_next() does not block. Until then the reader cannot be read (OBJSTORE_FINISHED); it may
- be freed.
+ objstore_reader_next() does not block, and at the end of the object gives none. Until then the reader
+ cannot be read (OBJSTORE_FINISHED); it may be freed. What went wrong is told here, once.
  */
 objstore_status objstore_reader_fetch_async(objstore_reader *reader,
                                             objstore_queue *queue,

@@ -52,7 +52,8 @@ using Owned = std::unique_ptr<T, Free<T, free_it>>;
 /* For as long as it takes, where a time is asked for. */
 inline constexpr std::chrono::milliseconds forever{OBJSTORE_FOREVER};
 
-/* What went wrong: what() is one line for a person, status() one of OBJSTORE_…. */
+/* What went wrong: what() is one line for a person, or the name of the status where C has no more than
+ * that; status() one of OBJSTORE_…. */
 class Error : public std::runtime_error {
 public:
     explicit Error(objstore_status status)
@@ -670,8 +671,8 @@ public:
         });
         return Store(store);
     }
-    /* A node in this process. */
-    explicit Store(const Config &config) {
+    /* A node in this process; with no settings in state/ and files/ of the current directory. */
+    explicit Store(const Config &config = Config()) {
         detail::check_version();
         objstore_store *store = nullptr;
         detail::checked([&](objstore_error **error) {
@@ -923,7 +924,9 @@ private:
 };
 
 /* An object as a stream to read from. An error of the store sets badbit, or is thrown where the
- * stream's exceptions() ask for that. */
+ * stream's exceptions() ask for that; what was read then is not the whole. `out << in.rdbuf()` tells
+ * neither, and sets failbit of `out` for an object without bytes: copy with read() and gcount(), or with
+ * next() of the Reader. */
 class Input : public std::istream {
 public:
     explicit Input(Reader reader) : std::istream(nullptr), buffer_(std::move(reader)) {

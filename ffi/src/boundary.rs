@@ -5,11 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use crate::error::Failure;
 use crate::handles::{self, Handle};
 use crate::log;
 use crate::status::{
-    OBJSTORE_FORKED, OBJSTORE_INTERNAL, OBJSTORE_OK, OBJSTORE_REENTRANT, objstore_status,
+    OBJSTORE_FORKED, OBJSTORE_INTERNAL, OBJSTORE_OK, OBJSTORE_OUT_OF_MEMORY, OBJSTORE_REENTRANT,
+    OBJSTORE_TOO_LARGE, objstore_status,
 };
 use crate::types::objstore_error;
 
@@ -133,19 +136,43 @@ pub(crate) unsafe fn text_or_none<'a>(
     Ok(Some(text))
 }
 
-/// Bytes of C's.
+/// Bytes of C's, no more than any object can have.
 ///
 /// # Safety
 /// `data` is null or has `len` bytes.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize) -> Result<&'a [u8], Failure> {
     check_len(data, len)?;
+    if len as u64 > BODY_MAX {
+        let why = format!("{len} bytes are more than the 256 GiB that an object can have");
+        return Err(Failure::new(OBJSTORE_TOO_LARGE, why));
+    }
     if len == 0 {
         return Ok(&[]);
     }
-    // SAFETY: not null, as long as that, and no longer than any object may be.
+    // SAFETY: not null, as long as that, and less than any address space has.
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
 }
+
+/// A copy of bytes of C's.
+///
+/// # Safety
+/// `data` is null or has `len` bytes.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn copied(data: *const u8, len: usize) -> Result<Bytes, Failure> {
+    // SAFETY: as the caller says.
+    let bytes = unsafe { bytes(data, len) }?;
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(len).map_err(|_| {
+        let why = "there is no memory for a copy of the body; put it in pieces, with a writer";
+        Failure::new(OBJSTORE_OUT_OF_MEMORY, why)
+    })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy.into())
+}
+
+/// The most bytes that a node takes for one object.
+const BODY_MAX: u64 = 256 << 30;
 
 /// Copies bytes to C.
 ///

@@ -8,7 +8,7 @@ use objstore_core::{Error, ErrorKind, Message, Received, Subscription};
 use tokio::net::TcpListener;
 
 use crate::backend::Backend;
-use crate::boundary::{bytes, call, cleared, free, place, quietly, text_or_none, wanted};
+use crate::boundary::{call, cleared, copied, free, place, quietly, text_or_none, wanted};
 use crate::engine::Engine;
 use crate::error::{Failure, c_string};
 use crate::handles::{self, Handle};
@@ -186,7 +186,7 @@ pub extern "C" fn objstore_send(
         let store = handles::get::<Store>(store)?;
         let node = store.backend.node()?.clone();
         // SAFETY: the header asks for `length` bytes.
-        let payload = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
+        let payload = unsafe { copied(data, length) }?;
         let count = store.run(Vec::new(), |_| async move { node.send(payload).await })?;
         if let Some(taken) = taken {
             *taken = count;

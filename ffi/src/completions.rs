@@ -8,7 +8,7 @@ use bytes::Bytes;
 use objstore_core::Error;
 
 use crate::backend::{Backend, Target};
-use crate::boundary::{bytes, call};
+use crate::boundary::{call, copied};
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::handles;
@@ -43,11 +43,11 @@ fn submit<T: Send + 'static, F: Future<Output = Result<T, Error>> + Send + 'stat
 fn put(
     store: *const objstore_store,
     target: Result<Target, Failure>,
-    body: Result<&[u8], Failure>,
+    body: Result<Bytes, Failure>,
     options: *const objstore_put_options,
     to: Result<To, Failure>,
 ) -> Result<(), Failure> {
-    let (target, body) = (target?, Bytes::copy_from_slice(body?));
+    let (target, body) = (target?, body?);
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
@@ -127,12 +127,13 @@ pub extern "C" fn objstore_put_async(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes.
-        let body = unsafe { bytes(data, length) };
+        let body = unsafe { copied(data, length) };
         put(store, by_id(id), body, options, To::of(queue, done, user_data))
     })
 }
 
-/// As objstore_get(), without waiting; the result has the reader.
+/// As objstore_get(), without waiting; the result has the reader. Its first read may block, unless
+/// objstore_reader_fetch_async() comes before.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_get_async(
     store: *mut objstore_store,
@@ -189,7 +190,7 @@ pub extern "C" fn objstore_put_key_async(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes and a text.
-        let (body, key) = unsafe { (bytes(data, length), self::key(key)) };
+        let (body, key) = unsafe { (copied(data, length), self::key(key)) };
         put(store, key, body, options, To::of(queue, done, user_data))
     })
 }
@@ -299,8 +300,8 @@ pub extern "C" fn objstore_list_keys_async(
 }
 
 /// Has the next bytes brought to a reader: once this is done, the next objstore_reader_read() or
-/// objstore_reader_next() does not block. Until then the reader cannot be read (OBJSTORE_FINISHED); it may
-/// be freed.
+/// objstore_reader_next() does not block, and at the end of the object gives none. Until then the reader
+/// cannot be read (OBJSTORE_FINISHED); it may be freed. What went wrong is told here, once.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_fetch_async(
     reader: *mut objstore_reader,

@@ -204,18 +204,61 @@ pub extern "C" fn objstore_config_new() -> *mut objstore_config {
     made(|| Ok(Config::default()))
 }
 
-/// Sets one setting, instead of what it was. The names are the keys of the config file of the program
-/// objstore (see README): state-dir, files-dir, max-bytes, memory-bytes, bucket, nodes, tag,
-/// private-addr and so on; their values are written as there, "10G", "5s". Of those that take many,
-/// values are separated by commas. Besides these:
+/// Sets one setting, instead of what it was. The names are also the keys of the config file of the
+/// program objstore. Sizes are bytes, or "10G" (K, M, G, T are powers of 1024, KB and so on of 1000);
+/// times "500ms", "5s", "1m"; yes and no "1" and "0"; of those that take many, values are separated by
+/// commas. Whether a value fits the others, and whether a directory can be used, is told by
+/// objstore_open_node().
 ///
-/// - in-memory: "1" keeps everything in memory; no file and no socket is opened
-/// - public-addr: where objstore_serve() listens, "host:port"; port 0 takes a free one
-/// - threads: how many threads work for the store, 1 to 1024; by default one for each core
-/// - thread-name: what they are called, up to 15 bytes; by default "objstore"
+/// Where the node keeps what it has:
+/// - state-dir: directory of the journal and the node's identity; "state" of the current directory
+/// - files-dir: directory of the bodies; "files" of the current directory, wherever state-dir is
+/// - in-memory: "1" keeps everything in memory; no file and no socket is opened, whatever else is set
+/// - max-bytes: most bytes of disk to use, at least 128M; by default, or with 0, the disk is the limit
+/// - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
 /// - new-node-id: "1" takes a new node id, for directories that were copied from another node's
 ///
-/// objstore_connect() takes threads, thread-name and what it says itself, and none of the others.
+/// Directories that are not there are made, with all above them, for the owner alone.
+///
+/// The bucket behind it, and how levels 1 and 2 and keys go there:
+/// - bucket: name of the S3 bucket; without it a directory of this machine stands in for one
+/// - remote-dir: that directory; "remote" in state-dir
+/// - region: of the bucket; that of the AWS SDK's own settings, with s3-endpoint us-east-1
+/// - s3-endpoint: a server that is not AWS, "http://host:port"
+/// - s3-path-style: "1" has the bucket in the path, as most servers that are not AWS want it
+/// - s3-prefix: what stands before every key; a directory needs its "/"
+/// - s3-checksums: "when-required" (the default) or "when-supported"
+/// - s3-conditions: which changes the server makes on condition: "none", "writes" (the default with
+///   s3-endpoint), "all" (without)
+/// - fetch: when to look there for an id that is unknown here: "never", "on-request" (the default,
+///   objstore_get_options_set_fetch()), "always"
+/// - fetch-prefix: keys that may be asked for through a listener beyond loopback; many
+/// - write: when levels 1 and 2 are acknowledged: "through", once the bucket has them (the default),
+///   "back", once this disk has
+/// - key-ttl: how long what is here of a key is served without asking the bucket; "10s"
+///
+/// Credentials are found as the AWS SDK finds them: environment, files in ~/.aws, role.
+///
+/// The cluster, of which a node has a part that has a private-addr:
+/// - private-addr: where to listen for the other nodes, "host:port"; port 0 takes a free one
+/// - nodes: nodes to find the cluster through, "host" or "host:port", port 11999 unless given; many
+/// - tag: name of the cluster; nodes of another are refused; "default"
+/// - advertise-addr: where the others reach this node, when that is not where it listens
+/// - cluster-key-file: keys that the nodes share, one a line, of "objstore keygen"
+/// - insecure-cluster: "1" lets nodes on other machines in without a key
+/// - debug-addr: address on loopback where the private API is answered in the clear
+///
+/// Its public HTTP API, once objstore_serve() is called:
+/// - public-addr: where it listens, "host:port"; port 0 takes a free one; "127.0.0.1:10999"
+/// - allow-host: further names (Host, Origin) that a listener on loopback answers to; many
+/// - token-file: tokens that requests need, a line each: NAME SCOPES TOKEN
+/// - tls-cert, tls-key: certificate and private key, PEM files
+///
+/// Every kind of store:
+/// - threads: how many threads work for it, 1 to 1024; one for each core
+/// - thread-name: what they are called, up to 15 bytes; "objstore"
+///
+/// objstore_connect() takes these two and what it says itself, and none of the others.
 ///
 /// OBJSTORE_CONFIGURATION when there is no such setting or it does not take this.
 #[unsafe(no_mangle)]

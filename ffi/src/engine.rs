@@ -53,7 +53,7 @@ impl Engine {
 
     /// The same for work that has its box.
     pub(crate) fn run_boxed<T: Send + 'static>(&self, mut work: Work<T>) -> Result<T, Failure> {
-        if let Poll::Ready(done) = self.look(work.as_mut()) {
+        if let Poll::Ready(done) = self.within(|| Self::look(work.as_mut())) {
             return done;
         }
         let slot = Arc::new(Slot::default());
@@ -89,13 +89,14 @@ impl Engine {
         self.spawn(work, move |done| slot.set(done));
     }
 
-    /// Looks on the calling thread whether something is there, which is asked again later if not.
+    /// Looks on the calling thread, which is inside the runtime, whether something is there, which is
+    /// asked again later if not.
     ///
     /// Signals are not blocked for this, which would take longer than most of it: connections are
     /// written by tasks of their own, on threads of the library, and so is all that a first look sets
     /// off.
-    pub(crate) fn look<T>(&self, work: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
-        self.within(|| work.poll(&mut Context::from_waker(Waker::noop())))
+    pub(crate) fn look<T>(work: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
+        work.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Inside the runtime, for what wants to know it.

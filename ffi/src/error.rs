@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
+use objstore_core::Error;
 use objstore_core::types::ObjectMeta;
-use objstore_core::{Error, ErrorKind};
 
 use crate::boundary::{free, quietly};
 use crate::handles::{self, Handle};
@@ -44,13 +44,16 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // Where the caller may do something about it, what was met below is for the caller too.
-        let message = match (error.kind(), std::error::Error::source(&error)) {
-            (ErrorKind::Configuration | ErrorKind::Transport, Some(source)) => {
-                format!("{error}: {source}")
+        // What was met below is for the caller too: there may be nobody who reads a log.
+        let mut message = error.to_string();
+        let mut below = std::error::Error::source(&error);
+        while let Some(source) = below {
+            let source_says = source.to_string();
+            if !message.contains(&source_says) {
+                message = format!("{message}: {source_says}");
             }
-            _ => error.to_string(),
-        };
+            below = source.source();
+        }
         let after = |delay: std::time::Duration| i64::try_from(delay.as_millis()).ok();
         Self {
             status: status::of(error.kind()),

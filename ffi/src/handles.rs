@@ -105,7 +105,7 @@ fn bad<O>(handle: *const O) -> Failure {
     let name = std::any::type_name::<O>();
     let name = name.rsplit("::").next().unwrap_or(name);
     let why = if handle.is_null() {
-        format!("null was given where a {name} is wanted")
+        format!("null was given where an {name} is wanted")
     } else {
         format!("this is no {name}: it was freed or closed, or is of another type")
     };

@@ -24,7 +24,8 @@ pub(crate) fn id(id: Option<&objstore_id>) -> Result<ObjectId, Failure> {
 /// The room that the text of an id takes, its NUL included.
 pub const OBJSTORE_ID_TEXT: usize = 27;
 
-/// Reads an id from its 26 characters.
+/// Reads an id from its 26 characters, in capitals or not. OBJSTORE_INVALID_ID when they are none; `id`
+/// is as it was then.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_id_parse(
     text_of_id: *const c_char,
@@ -38,7 +39,7 @@ pub extern "C" fn objstore_id_parse(
     })
 }
 
-/// Writes an id as 26 characters and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
+/// Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_id_format(id: Option<&objstore_id>, to: *mut c_char) -> objstore_status {
     set(|| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use objstore_core::types::{ObjectKey, ObjectMeta};
 
 use crate::backend::{Backend, Target};
-use crate::boundary::{Out, bytes, call, cleared, place, text, wanted};
+use crate::boundary::{Out, call, cleared, copied, place, text, wanted};
 use crate::error::Failure;
 use crate::handles;
 use crate::ids;
@@ -45,12 +45,12 @@ pub(crate) fn give_meta(meta: Out<'_, *mut objstore_meta>, record: Arc<ObjectMet
 fn put(
     store: *const objstore_store,
     target: Result<Target, Failure>,
-    body: Result<&[u8], Failure>,
+    body: Result<Bytes, Failure>,
     options: *const objstore_put_options,
     meta: Out<'_, *mut objstore_meta>,
 ) -> Result<(), Failure> {
     let meta = cleared(meta);
-    let (target, body) = (target?, Bytes::copy_from_slice(body?));
+    let (target, body) = (target?, body?);
     let store = handles::get::<Store>(store)?;
     let (options, cancels) = options::of(options)?;
     let put = |backend: Backend| async move { backend.put(target, body.into(), options).await };
@@ -117,9 +117,14 @@ pub extern "C" fn objstore_new_id(
     })
 }
 
-/// Puts an object whose body is in memory; it is copied. Blocks until it is acknowledged: durable on
-/// the node at level 0, in the bucket from level 1 on unless written back. `options` may be null, and
-/// so may `meta`, which is what was stored and is freed with objstore_meta_free().
+/// Puts an object whose body is in memory; it is copied, which takes as much memory again: large ones
+/// are better put with objstore_put_begin(). An object that has this id is replaced at once as a whole,
+/// for everybody; one that was deleted may be put again. The id is one from objstore_new_id(), or any
+/// other ULID of the years 2010 to 2100, else OBJSTORE_INVALID_ID.
+///
+/// Blocks until it is acknowledged: durable on the node at level 0, in the bucket from level 1 on unless
+/// written back. `options` may be null, and so may `meta`, which is what was stored and is freed with
+/// objstore_meta_free(). Where it fails nothing has changed, unless the status says otherwise.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put(
     store: *mut objstore_store,
@@ -132,7 +137,7 @@ pub extern "C" fn objstore_put(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes.
-        put(store, by_id(id), unsafe { bytes(data, length) }, options, meta)
+        put(store, by_id(id), unsafe { copied(data, length) }, options, meta)
     })
 }
 
@@ -150,7 +155,9 @@ pub extern "C" fn objstore_get(
     call(error, || get(store, by_id(id), options, reader))
 }
 
-/// What is known about an object. Of the options only the fetch counts; they may be null.
+/// What is known about an object; blocks while it is looked up. Of the options only the fetch and the
+/// cancel count; they may be null. `meta` is freed with objstore_meta_free(). OBJSTORE_NOT_FOUND,
+/// OBJSTORE_DELETED when there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_head(
     store: *mut objstore_store,
@@ -162,7 +169,8 @@ pub extern "C" fn objstore_head(
     call(error, || head(store, by_id(id), options, meta))
 }
 
-/// Deletes an object. `options` may be null. OBJSTORE_NOT_FOUND when there never was one.
+/// Deletes an object, for all nodes; blocks until that is durable. `options` may be null.
+/// OBJSTORE_NOT_FOUND when there never was one; of one that is deleted already it is OBJSTORE_OK.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_delete(
     store: *mut objstore_store,
@@ -195,7 +203,9 @@ pub extern "C" fn objstore_set_level(
     })
 }
 
-/// As objstore_put(), by the key of the bucket. A key is 1 to 1,024 bytes of UTF-8.
+/// As objstore_put(), by the key of the bucket, which has it when this is acknowledged
+/// unless written back. A key is 1 to
+/// 1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_key(
     store: *mut objstore_store,
@@ -208,7 +218,7 @@ pub extern "C" fn objstore_put_key(
 ) -> objstore_status {
     call(error, || {
         // SAFETY: the header asks for `length` bytes and a text.
-        let (body, key) = unsafe { (bytes(data, length), self::key(key)) };
+        let (body, key) = unsafe { (copied(data, length), self::key(key)) };
         put(store, key, body, options, meta)
     })
 }

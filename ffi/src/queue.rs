@@ -20,7 +20,8 @@ use crate::meta::Meta;
 use crate::pages::{KeyList, List};
 use crate::reader::Reader;
 use crate::status::{
-    OBJSTORE_FINISHED, OBJSTORE_OK, OBJSTORE_REENTRANT, OBJSTORE_TIMED_OUT, objstore_status,
+    OBJSTORE_BAD_HANDLE, OBJSTORE_FINISHED, OBJSTORE_OK, OBJSTORE_REENTRANT, OBJSTORE_TIMED_OUT,
+    objstore_status,
 };
 use crate::store::time_limit;
 use crate::types::{
@@ -44,6 +45,8 @@ struct Queue {
 
 struct State {
     done: VecDeque<Done>,
+    /// Nobody is called back any more.
+    freed: bool,
     signal: UnixStream,
 }
 
@@ -103,7 +106,7 @@ impl Queue {
         };
         let (readable, signal) = UnixStream::pair().map_err(failed)?;
         readable.set_nonblocking(true).map_err(failed)?;
-        let state = Mutex::new(State { done: VecDeque::new(), signal });
+        let state = Mutex::new(State { done: VecDeque::new(), freed: false, signal });
         Ok(Self { state, is_there: Condvar::new(), readable, own: Cancel::new() })
     }
 
@@ -113,6 +116,9 @@ impl Queue {
 
     fn push(&self, done: Done) {
         let mut state = self.state();
+        if state.freed {
+            return;
+        }
         if state.done.is_empty() {
             // One byte stands for any number, so it never blocks; its other end is ours.
             let _ = state.signal.write(&[1]);
@@ -121,11 +127,26 @@ impl Queue {
         self.is_there.notify_one();
     }
 
+    /// Ends what is under way, of which nobody is told any more.
+    fn end(&self) {
+        self.own.trigger();
+        let mut state = self.state();
+        state.freed = true;
+        let untold = std::mem::take(&mut state.done);
+        drop(state);
+        self.is_there.notify_all();
+        drop(untold);
+    }
+
     /// All that is done, once there is something.
     fn take(&self, timeout_ms: i64) -> Result<VecDeque<Done>, Failure> {
         let end = time_limit(timeout_ms)?.and_then(|limit| Instant::now().checked_add(limit));
         let mut state = self.state();
         while state.done.is_empty() {
+            if state.freed {
+                let why = "the queue was freed by another thread meanwhile";
+                return Err(Failure::new(OBJSTORE_BAD_HANDLE, why));
+            }
             state = match end {
                 None => self.is_there.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(end) => {
@@ -239,13 +260,15 @@ pub extern "C" fn objstore_poll(
 }
 
 /// Frees a queue; null is fine. Operations that are not done are cancelled, and nobody is called back
-/// any more.
+/// any more: what user_data points at may go when this returns. OBJSTORE_REENTRANT in a callback of
+/// objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; one that is calling
+/// back goes on with what it has taken.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_queue_free(queue: *mut objstore_queue) -> objstore_status {
     set(|| {
         check_not_in_callback()?;
         if !queue.is_null() {
-            handles::take::<Queue>(queue)?.own.trigger();
+            handles::take::<Queue>(queue)?.end();
         }
         Ok(())
     })

@@ -67,7 +67,12 @@ impl Reader {
     }
 
     fn alone(&self) -> Result<MutexGuard<'_, State>, Failure> {
-        alone(&self.state, "reader")
+        let mut state = alone(&self.state, "reader")?;
+        if self.state.is_poisoned() {
+            // A look for more has panicked: what it would go on with is not known.
+            state.body = None;
+        }
+        Ok(state)
     }
 
     pub(crate) fn cancels(&self) -> Vec<Cancel> {
@@ -86,31 +91,11 @@ impl Reader {
             state.body = None;
             return Err(Cancel::failure());
         }
-        if self.is_here(state)? {
+        if self.engine.within(|| is_here(state))? {
             return Ok(());
         }
         let next = self.engine.run(next(take_body(state)?, self.cancels()))?;
         arrived(state, next)
-    }
-
-    /// Whether something has come, or the end is reached, without anybody having to wait for it.
-    fn is_here(&self, state: &mut State) -> Result<bool, Failure> {
-        let mut body = take_body(state)?;
-        let looked = self.engine.look(std::pin::pin!(chunk(&mut body)));
-        match looked {
-            Poll::Ready(next) => arrived(state, (body, next)).map(|()| true),
-            Poll::Pending => {
-                state.body = Some(body);
-                Ok(false)
-            }
-        }
-    }
-
-    /// More of what is here, after some was given; what went wrong is told the next time.
-    fn more(&self, state: &mut State) {
-        if state.body.is_some() {
-            state.failed = self.is_here(state).err();
-        }
     }
 
     /// Begins a look for the next chunk; none when one is here already.
@@ -133,11 +118,30 @@ impl Reader {
     }
 }
 
+/// Whether something has come, or the end is reached, without anybody having to wait for it. Inside the
+/// runtime.
+fn is_here(state: &mut State) -> Result<bool, Failure> {
+    let body = state.body.as_mut().ok_or_else(finished)?;
+    let looked = Engine::look(std::pin::pin!(chunk(body)));
+    match looked {
+        Poll::Ready(Some(Ok(chunk))) => state.chunk = chunk,
+        Poll::Ready(Some(Err(error))) => {
+            state.body = None;
+            return Err(error.into());
+        }
+        Poll::Ready(None) => {}
+        Poll::Pending => return Ok(false),
+    }
+    Ok(true)
+}
+
 fn take_body(state: &mut State) -> Result<Body, Failure> {
-    state.body.take().ok_or_else(|| {
-        let why = "the reader has failed before, or is being fetched; free it, or wait";
-        Failure::new(OBJSTORE_FINISHED, why)
-    })
+    state.body.take().ok_or_else(finished)
+}
+
+fn finished() -> Failure {
+    let why = "the reader has failed before, or is being fetched; free it, or wait";
+    Failure::new(OBJSTORE_FINISHED, why)
 }
 
 fn arrived(state: &mut State, (body, next): Next) -> Result<(), Failure> {
@@ -181,8 +185,9 @@ pub(crate) fn alone<'a, T>(state: &'a Mutex<T>, what: &str) -> Result<MutexGuard
 }
 
 /// Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
-/// at its end, where `*got` is 0. Blocks until there is something. After an error other than
-/// OBJSTORE_IN_USE the reader can only be freed, and what was read must not be taken for the whole.
+/// at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
+/// time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
+/// (OBJSTORE_FINISHED from then on), and what was read must not be taken for the whole.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_read(
     reader: *mut objstore_reader,
@@ -197,20 +202,29 @@ pub extern "C" fn objstore_reader_read(
         check_len(buffer, length)?;
         let reader = handles::get::<Reader>(reader)?;
         let mut state = reader.alone()?;
-        while *got < length {
-            if *got == 0 {
-                reader.fill(&mut state)?;
-            } else if state.chunk.is_empty() {
-                reader.more(&mut state);
-            }
+        let mut give = |state: &mut State| {
             let count = state.chunk.len().min(length - *got);
-            if count == 0 {
-                break;
-            }
-            let part = state.chunk.split_to(count);
             // SAFETY: the header asks for room for `length` bytes, of which `*got` are taken.
-            unsafe { copy_out(&part, buffer.add(*got)) };
+            unsafe { copy_out(state.chunk.get(..count).unwrap_or_default(), buffer.add(*got)) };
+            state.chunk.advance(count);
             *got += count;
+            count > 0 && *got < length
+        };
+        if length == 0 {
+            return Ok(());
+        }
+        reader.fill(&mut state)?;
+        if give(&mut state) {
+            // More of what is here; what goes wrong with it is told the next time.
+            reader.engine.within(|| {
+                while state.body.is_some() {
+                    match is_here(&mut state) {
+                        Ok(_) if give(&mut state) => {}
+                        Ok(_) => break,
+                        Err(failure) => state.failed = Some(failure),
+                    }
+                }
+            });
         }
         Ok(())
     })
@@ -230,6 +244,8 @@ pub extern "C" fn objstore_reader_next(
         (*data, *length) = (std::ptr::null(), 0);
         let reader = handles::get::<Reader>(reader)?;
         let mut state = reader.alone()?;
+        // The place it had may be the one for what comes, and is still in the CPU's cache.
+        state.lent = Bytes::new();
         reader.fill(&mut state)?;
         let chunk = std::mem::take(&mut state.chunk);
         (*data, *length) = (chunk.as_ptr(), chunk.len());

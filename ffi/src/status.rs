@@ -29,8 +29,12 @@ pub const OBJSTORE_UNSUPPORTED: objstore_status = 6;
 pub const OBJSTORE_CANCELLED: objstore_status = 7;
 /// The time that the caller gave is over.
 pub const OBJSTORE_TIMED_OUT: objstore_status = 8;
-/// The writer was finished, or the reader has failed, before; it can only be freed.
+/// It is over with this reader, writer or result: a reader failed before, a writer was finished or
+/// failed, a result has nothing of the kind. Or not now: what was begun with …_async() is under way.
+/// Nothing was done.
 pub const OBJSTORE_FINISHED: objstore_status = 9;
+/// There is no memory for a copy of the body. Nothing was done.
+pub const OBJSTORE_OUT_OF_MEMORY: objstore_status = 10;
 /// The condition says that the asker's copy is current.
 pub const OBJSTORE_NOT_MODIFIED: objstore_status = 100;
 /// The request contradicts itself or the protocol. Fix it.
@@ -118,6 +122,7 @@ const NAMES: &[(objstore_status, &CStr)] = &[
     (OBJSTORE_CANCELLED, c"cancelled"),
     (OBJSTORE_TIMED_OUT, c"timed-out"),
     (OBJSTORE_FINISHED, c"finished"),
+    (OBJSTORE_OUT_OF_MEMORY, c"out-of-memory"),
     (OBJSTORE_NOT_MODIFIED, c"not-modified"),
     (OBJSTORE_INVALID_REQUEST, c"invalid-request"),
     (OBJSTORE_INVALID_ID, c"invalid-id"),

@@ -116,7 +116,8 @@ pub(crate) fn time_limit(timeout_ms: i64) -> Result<Option<Duration>, Failure> {
 /// milliseconds; with a large journal for longer.
 ///
 /// OBJSTORE_CONFIGURATION: settings contradict each other, or a directory cannot be used or is used
-/// by another process. OBJSTORE_CORRUPT: the journal is damaged; nothing was changed.
+/// by another node, of this process or another. OBJSTORE_CORRUPT: the journal is damaged; nothing was
+/// changed.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_open_node(
     config: *const objstore_config,
@@ -148,8 +149,8 @@ pub extern "C" fn objstore_open_node(
 
 /// A store on nodes that run elsewhere, over their HTTP API: the same functions with the same results.
 /// `nodes` are their addresses, separated by commas: "host", "host:port", "http://host:port" or
-/// "https://host:port", port 10999 unless given. Those named first are preferred; one that does not answer is passed over until it
-/// is well again. Calls are tried again, on another node where there is one, where doing it twice is the
+/// "https://host:port", port 10999 unless given. Those named first are preferred; one that does not
+/// answer is passed over until it is well again. Calls are tried again, on another node where there is one, where doing it twice is the
 /// same as doing it once; a read that breaks off goes on where it was, with the same version. What a
 /// writer was given is sent once, and not tried again after that. A change that says OBJSTORE_TRANSPORT
 /// may have been made or not.
@@ -166,8 +167,8 @@ pub extern "C" fn objstore_open_node(
 /// What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
 /// objstore_private_addr(), objstore_drain(), and messages.
 ///
-/// Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no address or one that is
-/// none, or a setting is about a node in this process.
+/// Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no
+/// address or one that is none, or a setting is about a node in this process.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_connect(
     nodes: *const c_char,
@@ -193,11 +194,14 @@ pub extern "C" fn objstore_connect(
 
 /// Closes a store; null is fine. From now on the handle is none (OBJSTORE_BAD_HANDLE). Listeners are
 /// closed, calls under way on other threads may end, changes are made durable, and the directories
-/// are unlocked for the next who opens them. Readers and writers that are open may be used: readers
-/// give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they are freed as ever.
+/// are unlocked for the next who opens them. Operations that nobody waits for are calls too, and report
+/// to their queue, which may be polled after this. Readers and writers that are open may be used, and are
+/// not waited for: readers give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they
+/// are freed as ever.
 ///
 /// Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
-/// or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING.
+/// or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING. Until it is
+/// done the directories stay locked.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_close(
     store: *mut objstore_store,

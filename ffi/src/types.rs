@@ -104,6 +104,6 @@ pub struct objstore_result {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct objstore_id {
-    /// The bytes. All zero is no id.
+    /// The bytes. All zero is no id, but OBJSTORE_INVALID_ID.
     pub bytes: [u8; 16],
 }

@@ -9,7 +9,7 @@ use objstore_core::{Body, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::Target;
-use crate::boundary::{Out, bytes, call, cleared, free, place, set};
+use crate::boundary::{Out, bytes, call, cleared, copied, free, place, set};
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::Failure;
@@ -165,8 +165,9 @@ pub const OBJSTORE_SIZE_UNKNOWN: i64 = -1;
 
 /// Begins to put an object whose body is written piece by piece. `size` is the length of the body,
 /// or OBJSTORE_SIZE_UNKNOWN; a body that turns out otherwise is not stored
-/// (OBJSTORE_INCOMPLETE_BODY). Nobody sees anything of the object before
-/// objstore_writer_finish(). Does not block.
+/// (OBJSTORE_INCOMPLETE_BODY, of objstore_writer_finish() or of the write that was too much). Nobody
+/// sees anything of the object before objstore_writer_finish(). Does not block: what the put itself meets,
+/// an id that cannot be or a full disk, is told by a later write or by objstore_writer_finish().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_begin(
     store: *mut objstore_store,
@@ -194,7 +195,8 @@ pub extern "C" fn objstore_put_key_begin(
 }
 
 /// Writes the next bytes of the body; they are copied. Blocks while those before them, up to 1 MiB,
-/// have not been taken. After an error other than OBJSTORE_IN_USE the writer can only be freed.
+/// have not been taken. After an error from 100 on, or OBJSTORE_CANCELLED, the writer can only be freed
+/// (OBJSTORE_FINISHED from then on), and nothing was stored.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_writer_write(
     writer: *mut objstore_writer,
@@ -250,7 +252,7 @@ pub extern "C" fn objstore_writer_write_async(
         let to = To::of(queue, done, user_data)?;
         let writer = handles::get::<Writer>(writer)?;
         // SAFETY: the header asks for `length` bytes.
-        let body = Bytes::copy_from_slice(unsafe { bytes(data, length) }?);
+        let body = unsafe { copied(data, length) }?;
         let mut open = Writer::open(&mut *writer.alone()?)?;
         let write = async move {
             // An empty piece is none.
@@ -292,8 +294,8 @@ pub extern "C" fn objstore_writer_finish_async(
     })
 }
 
-/// Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. From any
-/// thread; does not block.
+/// Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. Nothing is
+/// stored then; of one that is being finished it is not known. From any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_writer_cancel(writer: *mut objstore_writer) -> objstore_status {
     set(|| {

@@ -22,6 +22,14 @@ fn what_is_done_wrong_has_its_code() {
 }
 
 #[test]
+fn without_memory_or_descriptors_a_call_says_so() {
+    let bench = Bench::new();
+    let program = bench.compile("gcc", C99, "ffi/tests/c/limits.c");
+    let dir = tempfile::tempdir().unwrap();
+    bench.run(&[text(&program), text(dir.path())]);
+}
+
+#[test]
 fn threads_share_a_store_and_a_process_may_end_with_one_open() {
     let bench = Bench::new();
     let program = bench.compile("gcc", C99, "ffi/tests/c/threads.c");

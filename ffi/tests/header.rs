@@ -63,3 +63,16 @@ fn the_header_is_what_the_sources_say() {
         "include/objstore.h is out of date: set OBJSTORE_UPDATE=1 and run again"
     );
 }
+
+#[test]
+fn the_header_has_every_setting_of_a_node() {
+    let header = std::fs::read_to_string(root().join("include/objstore.h")).unwrap();
+    for (name, _) in objstore_core::config::NamedSettings::names() {
+        let listed = header.lines().any(|line| {
+            line.trim_start().strip_prefix("- ").is_some_and(|line| {
+                line.split_once(": ").is_some_and(|(names, _)| names.split(", ").any(|n| n == name))
+            })
+        });
+        assert!(listed, "{name} is not among the settings that objstore_config_set() lists");
+    }
+}

@@ -64,14 +64,14 @@ impl StateDir {
         now_ms: u64,
         new_node_id: bool,
     ) -> Result<Self, Error> {
-        let (state, state_lock) = lock(&settings.state_dir, "state", "--state-dir")?;
+        let (state, state_lock) = lock(&settings.state_dir, "state", "state-dir")?;
         if settings.files_dir.canonicalize().is_ok_and(|files| files == state) {
             return Err(configuration(format!(
-                "{} is given for both --state-dir and --files-dir; give two directories",
+                "{} is given for both state-dir and files-dir; give two directories",
                 state.display()
             )));
         }
-        let (files, files_lock) = lock(&settings.files_dir, "files", "--files-dir")?;
+        let (files, files_lock) = lock(&settings.files_dir, "files", "files-dir")?;
         let (remote, remote_name) = match (bucket, &settings.remote_dir) {
             (Some(bucket), _) => (None, bucket),
             (None, None) => (Some(state.join("remote")), EMBEDDED.to_owned()),
@@ -90,14 +90,14 @@ impl StateDir {
             && state_id.former.as_ref() != Some(&files_id.node)
         {
             return Err(configuration(format!(
-                "{} and {} belong to different nodes; --state-dir and --files-dir must be given together",
+                "{} and {} belong to different nodes; state-dir and files-dir must be given together",
                 state.display(),
                 files.display()
             )));
         }
         if old_state.is_none() && old_files.is_some() {
             return Err(configuration(format!(
-                "{} holds the bodies of a node whose state is not in {}; give the right --state-dir, or another --files-dir",
+                "{} holds the bodies of a node whose state is not in {}; give the right state-dir, or another files-dir",
                 files.display(),
                 state.display()
             )));
@@ -106,7 +106,7 @@ impl StateDir {
             && *made_with != remote_name
         {
             return Err(configuration(format!(
-                "{} was made with the remote {made_with}, not {remote_name}; give the one it was made with, or another --state-dir",
+                "{} was made with the remote {made_with}, not {remote_name}; give the one it was made with, or another state-dir",
                 state.display()
             )));
         }
@@ -148,7 +148,7 @@ impl StateDir {
         }
         if file_bytes > 0 && !self.files.join(FORMAT_FILE).exists() {
             return Err(configuration(format!(
-                "{} holds no bodies, but the journal in {} knows of some; give the right --files-dir",
+                "{} holds no bodies, but the journal in {} knows of some; give the right files-dir",
                 self.files.display(),
                 self.state.display()
             )));
@@ -211,7 +211,7 @@ fn claim_remote(remote: &Path, node: NodeId, made_before: bool) -> Result<(), Er
             remote.display()
         )));
     }
-    make_private_dir(remote).map_err(|e| unusable(remote, "remote", "--remote-dir", e))?;
+    make_private_dir(remote).map_err(|e| unusable(remote, "remote", "remote-dir", e))?;
     if Identity::read(remote)?.is_none() {
         Identity { format: FORMAT, node: node.to_string(), remote: None, former: None }
             .write(remote)?;
@@ -219,7 +219,7 @@ fn claim_remote(remote: &Path, node: NodeId, made_before: bool) -> Result<(), Er
     Ok(())
 }
 
-fn lock(dir: &Path, what: &str, flag: &str) -> Result<(PathBuf, File), Error> {
+fn lock(dir: &Path, what: &str, setting: &str) -> Result<(PathBuf, File), Error> {
     let prepare = || -> io::Result<(PathBuf, File)> {
         make_private_dir(dir)?;
         let dir = dir.canonicalize()?;
@@ -228,24 +228,24 @@ fn lock(dir: &Path, what: &str, flag: &str) -> Result<(PathBuf, File), Error> {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok((dir, file))
     };
-    let (path, file) = prepare().map_err(|e| unusable(dir, what, flag, e))?;
+    let (path, file) = prepare().map_err(|e| unusable(dir, what, setting, e))?;
     match file.try_lock() {
         Ok(()) => Ok((path, file)),
         Err(TryLockError::WouldBlock) => Err(configuration(format!(
-            "another process uses the {what} directory {}; give each node directories of its own with --state-dir and --files-dir",
+            "the {what} directory {} is in use by another node, of this process or another; give each node directories of its own (state-dir and files-dir)",
             path.display()
         ))),
-        Err(TryLockError::Error(e)) => Err(unusable(dir, what, flag, e)),
+        Err(TryLockError::Error(e)) => Err(unusable(dir, what, setting, e)),
     }
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(dir).map_err(|e| unusable(dir, "remote", "--remote-dir", e))
+    std::path::absolute(dir).map_err(|e| unusable(dir, "remote", "remote-dir", e))
 }
 
-fn unusable(dir: &Path, what: &str, flag: &str, error: io::Error) -> Error {
+fn unusable(dir: &Path, what: &str, setting: &str, error: io::Error) -> Error {
     configuration(format!(
-        "the {what} directory {} cannot be used ({error}); give another with {flag}",
+        "the {what} directory {} cannot be used ({error}); give another ({setting})",
         dir.display()
     ))
     .with_source(error)

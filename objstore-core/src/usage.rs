@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use objstore_client::types::DiskStats;
 use objstore_client::{Error, ErrorKind};
+use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -190,6 +191,15 @@ impl Usage {
         ) {
             self.set_disk_full();
             return disk_full().with_source(error);
+        }
+        if matches!(error.raw_os_error(), Some(code) if [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code))
+        {
+            tracing::error!(%error, "no file can be opened any more");
+            return Error::new(
+                ErrorKind::Unavailable,
+                "too many files are open; nothing was acknowledged, raise the limit (ulimit -n) and send it again",
+            )
+            .with_source(error);
         }
         tracing::error!(%error, "the disk below the files directory failed");
         Error::new(

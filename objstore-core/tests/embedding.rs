@@ -99,7 +99,7 @@ async fn dropping_the_last_handle_stops_the_node_and_frees_its_lock() {
         let taken = on_disk(dir.path()).start().await.unwrap_err();
         assert_eq!(taken.kind(), ErrorKind::Configuration);
         let message = taken.to_string();
-        assert!(message.contains("--state-dir") && message.contains("--files-dir"), "{message}");
+        assert!(message.contains("state-dir") && message.contains("files-dir"), "{message}");
         drop(clone);
     }
     on_disk(dir.path()).start().await.unwrap();

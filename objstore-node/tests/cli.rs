@@ -509,7 +509,7 @@ fn a_second_process_on_the_same_directories_is_told_which_flags_to_give() {
     let first = Node::start(&[]);
     let mut second = objstore(["--public-addr", "127.0.0.1:0"]);
     let line = refusal(second.current_dir(first.dir.path()), 2);
-    assert!(line.contains("--state-dir") && line.contains("--files-dir"), "{line}");
+    assert!(line.contains("state-dir") && line.contains("files-dir"), "{line}");
     assert_eq!(first.text("ls", &[]), "");
 }
 

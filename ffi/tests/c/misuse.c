@@ -1,6 +1,8 @@
 /* Whatever is done wrong has its code, and does no harm. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include <ctype.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,6 +42,7 @@ static void nulls_are_told(objstore_store *store, const objstore_id *id)
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_get(store, id, NULL, NULL, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_put(store, id, none, 1, NULL, NULL, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_put(store, id, id->bytes, (size_t)-1, NULL, NULL, NULL));
+    IS(OBJSTORE_TOO_LARGE, objstore_put(store, id, id->bytes, SIZE_MAX / 2, NULL, NULL, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_put_begin(store, id, -7, NULL, NULL, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_get_key(store, NULL, NULL, &reader, NULL));
     IS(OBJSTORE_INVALID_ARGUMENT, objstore_get_key(store, "\xff", NULL, &reader, NULL));
@@ -154,6 +157,71 @@ static void a_writer_freed_before_its_end_stores_nothing(objstore_store *store)
     IS(OBJSTORE_NOT_FOUND, objstore_head(store, &id, NULL, &meta, NULL));
 }
 
+/* What the header says besides. */
+static void small_print(objstore_store *store)
+{
+    static const objstore_id none;
+    objstore_writer *writer = NULL;
+    objstore_reader *reader = NULL;
+    objstore_id id, upper, lower;
+    char text[OBJSTORE_ID_TEXT];
+    uint8_t byte = 7;
+    size_t got = 7;
+    int i;
+
+    IS(OBJSTORE_INVALID_ID, objstore_put(store, &none, &byte, 1, NULL, NULL, NULL));
+    IS(OBJSTORE_INVALID_ID, objstore_get(store, &none, NULL, &reader, NULL));
+    OK(objstore_new_id(store, &id, NULL));
+    OK(objstore_id_format(&id, text));
+    OK(objstore_id_parse(text, &upper));
+    for (i = 0; text[i] != 0; i++)
+        text[i] = (char)tolower(text[i]);
+    OK(objstore_id_parse(text, &lower));
+    CHECK(memcmp(&upper, &id, sizeof id) == 0 && memcmp(&lower, &id, sizeof id) == 0);
+
+    IS(OBJSTORE_NOT_FOUND, objstore_delete(store, &id, NULL, NULL));
+    OK(objstore_put(store, &id, &byte, 1, NULL, NULL, NULL));
+    OK(objstore_put(store, &id, &byte, 1, NULL, NULL, NULL));
+    OK(objstore_get(store, &id, NULL, &reader, NULL));
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_reader_read(reader, NULL, 1, &got, NULL));
+    OK(objstore_reader_read(reader, NULL, 0, &got, NULL));
+    CHECK(got == 0);
+    OK(objstore_reader_read(reader, &byte, 1, &got, NULL));
+    CHECK(got == 1);
+    OK(objstore_reader_free(reader));
+    OK(objstore_delete(store, &id, NULL, NULL));
+    OK(objstore_delete(store, &id, NULL, NULL));
+    IS(OBJSTORE_DELETED, objstore_get(store, &id, NULL, &reader, NULL));
+    OK(objstore_put(store, &id, &byte, 1, NULL, NULL, NULL));
+
+    OK(objstore_put_begin(store, &id, 1, NULL, &writer, NULL));
+    IS(OBJSTORE_INVALID_ARGUMENT, objstore_writer_write(writer, NULL, 1, NULL));
+    OK(objstore_writer_write(writer, &byte, 1, NULL));
+    OK(objstore_writer_finish(writer, NULL, NULL));
+    IS(OBJSTORE_FINISHED, objstore_writer_finish(writer, NULL, NULL));
+    OK(objstore_writer_free(writer));
+    OK(objstore_put_begin(store, &id, 1, NULL, &writer, NULL));
+    OK(objstore_writer_write(writer, id.bytes, 2, NULL));
+    IS(OBJSTORE_INCOMPLETE_BODY, objstore_writer_finish(writer, NULL, NULL));
+    OK(objstore_writer_free(writer));
+}
+
+static void *polls(void *queue)
+{
+    IS(OBJSTORE_BAD_HANDLE, objstore_poll(queue, OBJSTORE_FOREVER, NULL, NULL));
+    return NULL;
+}
+
+static void a_queue_that_is_freed_ends_the_wait_for_it(void)
+{
+    objstore_queue *queue = objstore_queue_new();
+    pthread_t thread;
+
+    CHECK(pthread_create(&thread, NULL, polls, queue) == 0);
+    OK(objstore_queue_free(queue));
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 static void callbacks_know_their_bounds(objstore_store *store, const objstore_id *id)
 {
     objstore_queue *queue = objstore_queue_new();
@@ -206,7 +274,9 @@ int main(void)
     handles_of_another_type_are_told(store, &id);
     a_cancel_ends_calls(store, &id);
     a_writer_freed_before_its_end_stores_nothing(store);
+    small_print(store);
     callbacks_know_their_bounds(store, &id);
+    a_queue_that_is_freed_ends_the_wait_for_it();
     a_child_of_fork_is_told(store, &id);
 
     /* What is open outlives the store. */

@@ -144,7 +144,7 @@ impl ClientBuilder {
         if nodes.is_empty() {
             return Err(Error::new(
                 ErrorKind::Configuration,
-                "a client needs the address of a node; give one with ClientBuilder::node",
+                "no node was named; give the address of one, such as 127.0.0.1:10999",
             ));
         }
         let mut common = HeaderMap::new();

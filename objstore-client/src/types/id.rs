@@ -79,7 +79,7 @@ impl ObjectId {
 fn invalid(why: &str) -> Error {
     Error::new(
         ErrorKind::InvalidId,
-        format!("not an object id: {why}; ids are ULIDs, GET /api/v1/id makes one"),
+        format!("not an object id: {why}; ids are ULIDs, and a node makes new ones"),
     )
 }
 

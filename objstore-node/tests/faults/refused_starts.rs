@@ -28,7 +28,7 @@ fn a_second_process_on_the_same_directories_is_refused_and_the_first_goes_on() {
     assert!(client.put(id, b"first").unwrap().is_ok());
 
     let line = refused(&launch);
-    assert!(line.contains("--state-dir") && line.contains("--files-dir"), "{line}");
+    assert!(line.contains("state-dir") && line.contains("files-dir"), "{line}");
     refused(&launch.clone().files_in(dir.path().join("others")));
     refused(&launch.clone().state_in(dir.path().join("other")));
 
