@@ -75,13 +75,14 @@
  * PROCESS
  * The library installs no signal handler, writes nothing to standard output or error unless it has a fault
  * of its own (a panic, which then is OBJSTORE_INTERNAL to the caller), and never ends the process but for
- * want of memory (a body that does not fit once more is OBJSTORE_OUT_OF_MEMORY). A node needs about 100
- * descriptors, two more for each put that is under way and one for each body that is read; without them a
- * call says OBJSTORE_UNAVAILABLE, and the node goes on. Nothing is logged until objstore_log_set(). exit()
- * without objstore_close() is fine: what was acknowledged is durable. dlclose() leaves the library mapped,
- * because its threads run. In a child of fork() every function says OBJSTORE_FORKED and does nothing, or
- * gives null, 0 or "" where it returns no status, and error objects are not made; objstore_version() and
- * objstore_abi_version() work. exec() first, or fork() before the first call.
+ * want of memory (a body that does not fit once more is OBJSTORE_OUT_OF_MEMORY). A node needs about 30
+ * descriptors, keeps open up to 128 files that were read, and takes one for each put under way and each
+ * reader; where there are no more, a call says OBJSTORE_UNAVAILABLE, and the node goes on. Nothing is logged
+ * until objstore_log_set(). exit() without objstore_close() is fine: what was acknowledged is durable.
+ * dlclose() leaves the library mapped, because its threads run. In a child of fork() every function says
+ * OBJSTORE_FORKED and does nothing, or gives null, 0 or "" where it returns no status, and error objects are
+ * not made; objstore_version() and objstore_abi_version() work. exec() first, or fork() before the first
+ * call.
  *
  * VERSIONS
  * objstore_abi_version() of the library is at least the OBJSTORE_ABI_VERSION of the header that a program
