@@ -52,9 +52,10 @@
  * Any function may be called from any thread, and any number of threads may use one store, configuration,
  * options object, cancel or queue, and look at one record, page, error, text or message. Readers, writers
  * and subscriptions are for one thread at a time: a second one at the very same time gets OBJSTORE_IN_USE.
- * Their …_cancel() may be called by any thread. A store has threads of its own (the settings threads and
- * thread-name). They block all signals, so handlers run on threads of the program, and a peer that vanishes
- * raises no SIGPIPE. It works in a thread of a Rust runtime as in any other.
+ * Their …_cancel() may be called by any thread, and so may their …_free(), which ends what another thread
+ * waits for in them. A store has threads of its own (the settings threads and thread-name). They block all
+ * signals, so handlers run on threads of the program, and a peer that vanishes raises no SIGPIPE. It works
+ * in a thread of a Rust runtime as in any other.
  *
  * BLOCKING
  * A function blocks where it says so, and otherwise does not wait for a disk or a network. A call ends early
@@ -77,12 +78,12 @@
  * of its own (a panic, which then is OBJSTORE_INTERNAL to the caller), and never ends the process but for
  * want of memory (a body that does not fit once more is OBJSTORE_OUT_OF_MEMORY). A node needs about 30
  * descriptors, keeps open up to 128 files that were read, and takes one for each put under way and each
- * reader; where there are no more, a call says OBJSTORE_UNAVAILABLE, and the node goes on. Nothing is logged
- * until objstore_log_set(). exit() without objstore_close() is fine: what was acknowledged is durable.
- * dlclose() leaves the library mapped, because its threads run. In a child of fork() every function says
- * OBJSTORE_FORKED and does nothing, or gives null, 0 or "" where it returns no status, and error objects are
- * not made; objstore_version() and objstore_abi_version() work. exec() first, or fork() before the first
- * call.
+ * reader; where there are no more, a call says OBJSTORE_UNAVAILABLE, or OBJSTORE_CONFIGURATION where it
+ * opens something, and the node goes on. Nothing is logged until objstore_log_set(). exit() without
+ * objstore_close() is fine: what was acknowledged is durable. dlclose() leaves the library mapped, because
+ * its threads run. In a child of fork() every function says OBJSTORE_FORKED and does nothing, or gives null,
+ * 0 or "" where it returns no status, and error objects are not made; objstore_version(),
+ * objstore_abi_version() and objstore_status_name() work. exec() first, or fork() before the first call.
  *
  * VERSIONS
  * objstore_abi_version() of the library is at least the OBJSTORE_ABI_VERSION of the header that a program
@@ -151,12 +152,12 @@
 #define OBJSTORE_LOG_INFO 3
 
 /*
- Every request.
+ Details, such as every request that comes over HTTP.
  */
 #define OBJSTORE_LOG_DEBUG 4
 
 /*
- Everything.
+ All there is.
  */
 #define OBJSTORE_LOG_TRACE 5
 
@@ -329,7 +330,7 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
 #define OBJSTORE_CANCELLED 7
 
 /*
- The time that the caller gave is over.
+ The time that was given to this very call is over. (That of the setting timeout: OBJSTORE_TRANSPORT.)
  */
 #define OBJSTORE_TIMED_OUT 8
 
@@ -558,7 +559,7 @@ objstore_status objstore_error_status(const objstore_error *error);
 const char *objstore_error_message(const objstore_error *error);
 
 /*
- Whether the same call may succeed later without anything being changed.
+ Whether the very same call may succeed later: when the load is less, the node is back, there is room.
  */
 bool objstore_error_is_retryable(const objstore_error *error);
 
@@ -574,9 +575,9 @@ int64_t objstore_error_retry_after_ms(const objstore_error *error);
 int64_t objstore_error_size(const objstore_error *error);
 
 /*
- The version (or tombstone) that the error is about, with OBJSTORE_DELETED,
- OBJSTORE_NOT_MODIFIED and OBJSTORE_PRECONDITION_FAILED where there is one; else null. To be freed
- with objstore_meta_free().
+ The version (or tombstone) that the error is about, with OBJSTORE_DELETED and OBJSTORE_NOT_MODIFIED,
+ and of a get OBJSTORE_PRECONDITION_FAILED; null where it is not known. To be freed with
+ objstore_meta_free().
  */
 objstore_meta *objstore_error_meta(const objstore_error *error);
 
@@ -600,8 +601,9 @@ objstore_config *objstore_config_new(void);
  Where the node keeps what it has:
  - state-dir: directory of the journal and the node's identity; "state" of the current directory
  - files-dir: directory of the bodies; "files" of the current directory, wherever state-dir is
- - in-memory: "1" keeps everything in memory; no file and no socket is opened, whatever else is set
- - max-bytes: most bytes of disk to use, at least 128M; by default, or with 0, the disk is the limit
+ - in-memory: "1" keeps everything in memory: the directories are not touched
+ - max-bytes: most bytes of disk to use, at least 128M, of which the journal keeps up to 64M for
+   itself; by default, or with 0, the disk is the limit
  - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
  - new-node-id: "1" takes a new node id, for directories that were copied from another node's
 
@@ -703,7 +705,7 @@ objstore_status objstore_open_node(const objstore_config *config,
  - ca-file: certificates (PEM) by which https:// nodes are believed, instead of the system's
 
  What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
- objstore_private_addr(), objstore_drain(), and messages.
+ objstore_private_addr(), objstore_drain(), objstore_drain_to_peers(), and messages.
 
  Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no
  address or one that is none, or a setting is about a node in this process.
@@ -718,12 +720,13 @@ objstore_status objstore_connect(const char *nodes,
  closed, calls under way on other threads may end, changes are made durable, and the directories
  are unlocked for the next who opens them. Operations that nobody waits for are calls too, and report
  to their queue, which may be polled after this. Readers and writers that are open may be used, and are
- not waited for: readers give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they
- are freed as ever.
+ not waited for, nor is what was begun on them: readers give what is left to them or OBJSTORE_STOPPING,
+ writers say OBJSTORE_STOPPING when they are finished at the latest; they are freed as ever.
 
  Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
- or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING. Until it is
- done the directories stay locked.
+ or the node was not done; it goes on by itself, and such calls end as they may, or with
+ OBJSTORE_STOPPING. Calls have half the time to end, the node has what is left. Until it is done the
+ directories stay locked.
  */
 objstore_status objstore_close(objstore_store *store,
                                int64_t timeout_ms,
@@ -743,9 +746,11 @@ objstore_status objstore_id_parse(const char *text_of_id,
                                   objstore_id *id);
 
 /*
- Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
+ Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes; it is
+ "" when the id is none (OBJSTORE_INVALID_ID).
  */
-objstore_status objstore_id_format(const objstore_id *id, char *to);
+objstore_status objstore_id_format(const objstore_id *id,
+                                   char *to);
 
 /*
  Options of a put: level 0, no name.
@@ -753,10 +758,11 @@ objstore_status objstore_id_format(const objstore_id *id, char *to);
 objstore_put_options *objstore_put_options_new(void);
 
 /*
- The file name; decides the content type. UTF-8, at most 255 bytes, no control characters, else
+ The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control characters, else
  OBJSTORE_INVALID_NAME; "" for none.
  */
-objstore_status objstore_put_options_set_name(objstore_put_options *options, const char *name);
+objstore_status objstore_put_options_set_name(objstore_put_options *options,
+                                              const char *name);
 
 /*
  How far the body has to be kept before the put is acknowledged: 0 on the node's disk, 1 in the
@@ -765,7 +771,8 @@ objstore_status objstore_put_options_set_name(objstore_put_options *options, con
 objstore_status objstore_put_options_set_level(objstore_put_options *options, int32_t level);
 
 /*
- The content type, kept when the name has no extension that says it; null for none.
+ The content type, kept as it is; over HTTP an extension of the name that is known comes first. Null
+ for none.
  */
 objstore_status objstore_put_options_set_content_type(objstore_put_options *options,
                                                       const char *content_type);
@@ -1010,7 +1017,8 @@ objstore_status objstore_put(objstore_store *store,
 /*
  Gets an object. Blocks until its first bytes are on their way; the reader is freed with
  objstore_reader_free(). It gives the version there is now, whatever is put or deleted meanwhile.
- `options` may be null. OBJSTORE_NOT_FOUND, OBJSTORE_DELETED when there is none.
+ `options` may be null. OBJSTORE_NOT_FOUND, OBJSTORE_DELETED when there is none; OBJSTORE_UNAVAILABLE
+ while none of the nodes that have it can be reached.
  */
 objstore_status objstore_get(objstore_store *store,
                              const objstore_id *id,
@@ -1051,7 +1059,8 @@ objstore_status objstore_set_level(objstore_store *store,
 
 /*
  As objstore_put(), by the key of the bucket, which has it when this is acknowledged
- unless written back. A key is 1 to
+ unless written back; the level of the options does not count. Its id is that of the copy here, which
+ objstore_get() does not find. A key is 1 to
  1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
  */
 objstore_status objstore_put_key(objstore_store *store,
@@ -1092,7 +1101,7 @@ objstore_status objstore_delete_key(objstore_store *store,
  Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
  at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
  time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
- (OBJSTORE_FINISHED from then on), and what was read must not be taken for the whole.
+ (later ones say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
  */
 objstore_status objstore_reader_read(objstore_reader *reader,
                                      uint8_t *buffer,
@@ -1123,13 +1132,14 @@ objstore_status objstore_reader_range(const objstore_reader *reader,
                                       uint64_t *length);
 
 /*
- Ends a read that another thread waits in, and every later one, with OBJSTORE_CANCELLED. From any
+ Ends a read that another thread waits in, and the next one, with OBJSTORE_CANCELLED. From any
  thread; does not block.
  */
 objstore_status objstore_reader_cancel(objstore_reader *reader);
 
 /*
- Frees a reader; null is fine. What was not read is not brought.
+ Frees a reader; null is fine. What was not read is not brought. A thread that waits in it, and a fetch
+ that is under way, is told OBJSTORE_CANCELLED.
  */
 objstore_status objstore_reader_free(objstore_reader *reader);
 
@@ -1138,7 +1148,8 @@ objstore_status objstore_reader_free(objstore_reader *reader);
  or OBJSTORE_SIZE_UNKNOWN; a body that turns out otherwise is not stored
  (OBJSTORE_INCOMPLETE_BODY, of objstore_writer_finish() or of the write that was too much). Nobody
  sees anything of the object before objstore_writer_finish(). Does not block: what the put itself meets,
- an id that cannot be or a full disk, is told by a later write or by objstore_writer_finish().
+ such as a condition that does not hold or a full disk, is told by a later write or by
+ objstore_writer_finish().
  */
 objstore_status objstore_put_begin(objstore_store *store,
                                    const objstore_id *id,
@@ -1160,7 +1171,7 @@ objstore_status objstore_put_key_begin(objstore_store *store,
 /*
  Writes the next bytes of the body; they are copied. Blocks while those before them, up to 1 MiB,
  have not been taken. After an error from 100 on, or OBJSTORE_CANCELLED, the writer can only be freed
- (OBJSTORE_FINISHED from then on), and nothing was stored.
+ (later ones say OBJSTORE_FINISHED), and nothing was stored.
  */
 objstore_status objstore_writer_write(objstore_writer *writer,
                                       const uint8_t *data,
@@ -1199,13 +1210,14 @@ objstore_status objstore_writer_finish_async(objstore_writer *writer,
                                              objstore_error **error);
 
 /*
- Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. Nothing is
+ Ends a write that another thread waits in, and the next one, with OBJSTORE_CANCELLED. Nothing is
  stored then; of one that is being finished it is not known. From any thread; does not block.
  */
 objstore_status objstore_writer_cancel(objstore_writer *writer);
 
 /*
- Frees a writer; null is fine. One that was not finished stores nothing.
+ Frees a writer; null is fine. One that was not finished stores nothing; a thread that waits in it is
+ told OBJSTORE_CANCELLED. What was begun with …_async() still reports to its queue.
  */
 objstore_status objstore_writer_free(objstore_writer *writer);
 
@@ -1390,8 +1402,8 @@ objstore_status objstore_poll(objstore_queue *queue,
 /*
  Frees a queue; null is fine. Operations that are not done are cancelled, and nobody is called back
  any more: what user_data points at may go when this returns. OBJSTORE_REENTRANT in a callback of
- objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; one that is calling
- back goes on with what it has taken.
+ objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; for a callback that
+ another thread is in this waits.
  */
 objstore_status objstore_queue_free(objstore_queue *queue);
 
@@ -1614,7 +1626,8 @@ objstore_status objstore_peers(objstore_store *store, objstore_text **json, objs
 /*
  Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
  its cluster where it has one. False when `store` is none. Over a connection a node there is asked,
- once: then it blocks, and is false when none answers.
+ once: then it blocks, and is false when none answers. A node that finds nobody through its setting
+ nodes is alone, and ready as such; objstore_peers() says whom it knows.
  */
 bool objstore_is_ready(const objstore_store *store);
 
@@ -1636,7 +1649,8 @@ objstore_status objstore_drain_to_peers(objstore_store *store,
 
 /*
  Sends a message of up to 8 KiB to the programs on all other live nodes: at most once to each, in
- no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most.
+ no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most. OBJSTORE_TOO_LARGE
+ for a longer one.
  */
 objstore_status objstore_send(objstore_store *store,
                               const uint8_t *data,
@@ -1665,7 +1679,13 @@ objstore_status objstore_subscription_next(objstore_subscription *subscription,
                                            objstore_error **error);
 
 /*
- Frees a subscription; null is fine.
+ Ends a wait of another thread, and every later one, with OBJSTORE_CANCELLED. From any thread; does
+ not block.
+ */
+objstore_status objstore_subscription_cancel(objstore_subscription *subscription);
+
+/*
+ Frees a subscription; null is fine. A thread that waits in it is told OBJSTORE_CANCELLED.
  */
 objstore_status objstore_subscription_free(objstore_subscription *subscription);
 

@@ -121,6 +121,20 @@ inline const uint8_t *data(std::string_view bytes) {
     return reinterpret_cast<const uint8_t *>(bytes.data());
 }
 
+/* A text for C, which would end it at a NUL. */
+inline const char *c(const std::string &text) {
+    if (text.find('\0') != std::string::npos)
+        check(OBJSTORE_INVALID_ARGUMENT);
+    return text.c_str();
+}
+
+/* The size of a body for C. */
+inline int64_t length(std::optional<uint64_t> size) {
+    if (size && *size > static_cast<uint64_t>(INT64_MAX))
+        check(OBJSTORE_TOO_LARGE);
+    return size ? static_cast<int64_t>(*size) : OBJSTORE_SIZE_UNKNOWN;
+}
+
 inline std::string text(const char *text) { return text ? text : ""; }
 
 /* What options of all kinds share. */
@@ -175,7 +189,7 @@ public:
     explicit Id(objstore_id id) noexcept : id_(id) {}
     static Id parse(const std::string &text) {
         objstore_id id;
-        detail::check(objstore_id_parse(text.c_str(), &id));
+        detail::check(objstore_id_parse(detail::c(text), &id));
         return Id(id);
     }
     std::string to_string() const {
@@ -254,13 +268,13 @@ public:
     Config() : config_(objstore_config_new()) {}
     Config &set(const std::string &name, const std::string &value) {
         detail::checked([&](objstore_error **error) {
-            return objstore_config_set(config_.get(), name.c_str(), value.c_str(), error);
+            return objstore_config_set(config_.get(), detail::c(name), detail::c(value), error);
         });
         return *this;
     }
     Config &load(const std::string &path) {
         detail::checked([&](objstore_error **error) {
-            return objstore_config_load(config_.get(), path.c_str(), error);
+            return objstore_config_load(config_.get(), detail::c(path), error);
         });
         return *this;
     }
@@ -275,29 +289,29 @@ class PutOptions : public detail::Options<PutOptions, objstore_put_options, objs
                                          objstore_put_options_free> {
 public:
     PutOptions &name(const std::string &name) {
-        return set(objstore_put_options_set_name(get(), name.c_str()));
+        return set(objstore_put_options_set_name(get(), detail::c(name)));
     }
     PutOptions &level(int level) { return set(objstore_put_options_set_level(get(), level)); }
     /* One of OBJSTORE_WRITE_…. */
     PutOptions &write(int mode) { return set(objstore_put_options_set_write(get(), mode)); }
     PutOptions &content_type(const std::string &type) {
-        return set(objstore_put_options_set_content_type(get(), type.c_str()));
+        return set(objstore_put_options_set_content_type(get(), detail::c(type)));
     }
     PutOptions &content_encoding(const std::string &encoding) {
-        return set(objstore_put_options_set_content_encoding(get(), encoding.c_str()));
+        return set(objstore_put_options_set_content_encoding(get(), detail::c(encoding)));
     }
     /* At level 2, how many nodes must have a copy before the put is acknowledged. */
     PutOptions &min_replicas(uint32_t replicas) {
         return set(objstore_put_options_set_min_replicas(get(), replicas));
     }
     PutOptions &user(const std::string &name, const std::string &value) {
-        return set(objstore_put_options_add_user(get(), name.c_str(), value.c_str()));
+        return set(objstore_put_options_add_user(get(), detail::c(name), detail::c(value)));
     }
     PutOptions &if_match(const std::string &etag) {
-        return set(objstore_put_options_set_if_match(get(), etag.c_str()));
+        return set(objstore_put_options_set_if_match(get(), detail::c(etag)));
     }
     PutOptions &if_none_match(const std::string &etag) {
-        return set(objstore_put_options_set_if_none_match(get(), etag.c_str()));
+        return set(objstore_put_options_set_if_none_match(get(), detail::c(etag)));
     }
     PutOptions &cancel(const Cancel &cancel) {
         return set(objstore_put_options_set_cancel(get(), cancel.get()));
@@ -316,10 +330,10 @@ public:
     /* Asks the bucket if what is here of a key is still current. */
     GetOptions &no_cache() { return set(objstore_get_options_set_no_cache(get(), true)); }
     GetOptions &if_match(const std::string &etag) {
-        return set(objstore_get_options_set_if_match(get(), etag.c_str()));
+        return set(objstore_get_options_set_if_match(get(), detail::c(etag)));
     }
     GetOptions &if_none_match(const std::string &etag) {
-        return set(objstore_get_options_set_if_none_match(get(), etag.c_str()));
+        return set(objstore_get_options_set_if_none_match(get(), detail::c(etag)));
     }
     GetOptions &cancel(const Cancel &cancel) {
         return set(objstore_get_options_set_cancel(get(), cancel.get()));
@@ -332,7 +346,7 @@ class DeleteOptions : public detail::Options<DeleteOptions, objstore_delete_opti
 public:
     DeleteOptions &purge() { return set(objstore_delete_options_set_purge(get(), true)); }
     DeleteOptions &if_match(const std::string &etag) {
-        return set(objstore_delete_options_set_if_match(get(), etag.c_str()));
+        return set(objstore_delete_options_set_if_match(get(), detail::c(etag)));
     }
     DeleteOptions &cancel(const Cancel &cancel) {
         return set(objstore_delete_options_set_cancel(get(), cancel.get()));
@@ -357,14 +371,14 @@ class KeyListOptions : public detail::Options<KeyListOptions, objstore_key_list_
                                              objstore_key_list_options_free> {
 public:
     KeyListOptions &prefix(const std::string &prefix) {
-        return set(objstore_key_list_options_set_prefix(get(), prefix.c_str()));
+        return set(objstore_key_list_options_set_prefix(get(), detail::c(prefix)));
     }
     /* Rolls keys up to what comes after the prefix and ends with this. */
     KeyListOptions &delimiter(const std::string &delimiter) {
-        return set(objstore_key_list_options_set_delimiter(get(), delimiter.c_str()));
+        return set(objstore_key_list_options_set_delimiter(get(), detail::c(delimiter)));
     }
     KeyListOptions &after(const std::string &key) {
-        return set(objstore_key_list_options_set_after(get(), key.c_str()));
+        return set(objstore_key_list_options_set_after(get(), detail::c(key)));
     }
     KeyListOptions &limit(size_t limit) {
         return set(objstore_key_list_options_set_limit(get(), limit));
@@ -652,6 +666,7 @@ public:
         return Message{detail::text(objstore_message_from(message)),
                        std::string(reinterpret_cast<const char *>(data), length), missed};
     }
+    void cancel() { detail::check(objstore_subscription_cancel(get())); }
     objstore_subscription *get() const noexcept { return subscription_.get(); }
 
 private:
@@ -667,7 +682,7 @@ public:
         detail::check_version();
         objstore_store *store = nullptr;
         detail::checked([&](objstore_error **error) {
-            return objstore_connect(nodes.c_str(), config.get(), &store, error);
+            return objstore_connect(detail::c(nodes), config.get(), &store, error);
         });
         return Store(store);
     }
@@ -701,7 +716,7 @@ public:
     Writer begin_put(const Id &id, std::optional<uint64_t> size = std::nullopt,
                      const PutOptions &options = PutOptions()) {
         objstore_writer *writer = nullptr;
-        int64_t length = size ? static_cast<int64_t>(*size) : OBJSTORE_SIZE_UNKNOWN;
+        int64_t length = detail::length(size);
         detail::checked([&](objstore_error **error) {
             return objstore_put_begin(get(), id.get(), length, options.get(), &writer, error);
         });
@@ -738,7 +753,7 @@ public:
                  const PutOptions &options = PutOptions()) {
         objstore_meta *meta = nullptr;
         detail::checked([&](objstore_error **error) {
-            return objstore_put_key(get(), key.c_str(), detail::data(body), body.size(),
+            return objstore_put_key(get(), detail::c(key), detail::data(body), body.size(),
                                     options.get(), &meta, error);
         });
         return Meta(meta);
@@ -746,29 +761,29 @@ public:
     Writer begin_put_key(const std::string &key, std::optional<uint64_t> size = std::nullopt,
                          const PutOptions &options = PutOptions()) {
         objstore_writer *writer = nullptr;
-        int64_t length = size ? static_cast<int64_t>(*size) : OBJSTORE_SIZE_UNKNOWN;
+        int64_t length = detail::length(size);
         detail::checked([&](objstore_error **error) {
-            return objstore_put_key_begin(get(), key.c_str(), length, options.get(), &writer, error);
+            return objstore_put_key_begin(get(), detail::c(key), length, options.get(), &writer, error);
         });
         return Writer(writer);
     }
     Reader get_key(const std::string &key, const GetOptions &options = GetOptions()) {
         objstore_reader *reader = nullptr;
         detail::checked([&](objstore_error **error) {
-            return objstore_get_key(get(), key.c_str(), options.get(), &reader, error);
+            return objstore_get_key(get(), detail::c(key), options.get(), &reader, error);
         });
         return Reader(reader);
     }
     Meta head_key(const std::string &key, const GetOptions &options = GetOptions()) {
         objstore_meta *meta = nullptr;
         detail::checked([&](objstore_error **error) {
-            return objstore_head_key(get(), key.c_str(), options.get(), &meta, error);
+            return objstore_head_key(get(), detail::c(key), options.get(), &meta, error);
         });
         return Meta(meta);
     }
     void remove_key(const std::string &key, const DeleteOptions &options = DeleteOptions()) {
         detail::checked([&](objstore_error **error) {
-            return objstore_delete_key(get(), key.c_str(), options.get(), error);
+            return objstore_delete_key(get(), detail::c(key), options.get(), error);
         });
     }
     /* One page of keys; the next begins after what it names. */
@@ -832,7 +847,7 @@ public:
     void put_key_async(const std::string &key, std::string_view body, Queue &queue, Queue::Done done,
                        const PutOptions &options = PutOptions()) {
         queue.start(std::move(done), [&](auto... to) {
-            return objstore_put_key_async(get(), key.c_str(), detail::data(body), body.size(),
+            return objstore_put_key_async(get(), detail::c(key), detail::data(body), body.size(),
                                           options.get(), to...);
         });
     }
@@ -840,20 +855,20 @@ public:
     void get_key_async(const std::string &key, Queue &queue, Queue::Done done,
                        const GetOptions &options = GetOptions()) {
         queue.start(std::move(done), [&](auto... to) {
-            return objstore_get_key_async(get(), key.c_str(), options.get(), to...);
+            return objstore_get_key_async(get(), detail::c(key), options.get(), to...);
         });
     }
     /* [meta] */
     void head_key_async(const std::string &key, Queue &queue, Queue::Done done,
                         const GetOptions &options = GetOptions()) {
         queue.start(std::move(done), [&](auto... to) {
-            return objstore_head_key_async(get(), key.c_str(), options.get(), to...);
+            return objstore_head_key_async(get(), detail::c(key), options.get(), to...);
         });
     }
     void remove_key_async(const std::string &key, Queue &queue, Queue::Done done,
                           const DeleteOptions &options = DeleteOptions()) {
         queue.start(std::move(done), [&](auto... to) {
-            return objstore_delete_key_async(get(), key.c_str(), options.get(), to...);
+            return objstore_delete_key_async(get(), detail::c(key), options.get(), to...);
         });
     }
     /* [keys] */
@@ -875,7 +890,7 @@ public:
     /* What only a node in this process can do. serve() returns where it listens. */
     std::string serve(const std::string &address) {
         return text([&](objstore_store *store, objstore_text **bound, objstore_error **error) {
-            return objstore_serve(store, address.c_str(), bound, error);
+            return objstore_serve(store, detail::c(address), bound, error);
         });
     }
     std::string private_addr() { return text(objstore_private_addr); }

@@ -56,6 +56,14 @@ pub(crate) fn free<T: Handle>(handle: *const T::Opaque) -> objstore_status {
     set(|| if handle.is_null() { Ok(()) } else { handles::take::<T>(handle).map(drop) })
 }
 
+/// The same, after something was done with it.
+pub(crate) fn free_with<T: Handle>(
+    handle: *const T::Opaque,
+    first: impl FnOnce(&T),
+) -> objstore_status {
+    set(|| if handle.is_null() { Ok(()) } else { handles::take::<T>(handle).map(|it| first(&it)) })
+}
+
 /// No panic gets through, and no call in a child of fork().
 fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     if is_forked() {

@@ -8,13 +8,16 @@ use objstore_core::{Error, ErrorKind, Message, Received, Subscription};
 use tokio::net::TcpListener;
 
 use crate::backend::Backend;
-use crate::boundary::{call, cleared, copied, free, place, quietly, text_or_none, wanted};
+use crate::boundary::{
+    call, cleared, copied, free, free_with, place, quietly, set, text_or_none, wanted,
+};
+use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::{Failure, c_string};
 use crate::handles::{self, Handle};
 use crate::pages::{Text, give_json};
 use crate::reader::alone;
-use crate::status::{OBJSTORE_STOPPING, OBJSTORE_TIMED_OUT, objstore_status};
+use crate::status::{OBJSTORE_STOPPING, OBJSTORE_TIMED_OUT, OBJSTORE_TOO_LARGE, objstore_status};
 use crate::store::{Store, time_limit};
 use crate::types::{
     objstore_error, objstore_message, objstore_store, objstore_subscription, objstore_text,
@@ -25,6 +28,8 @@ const PUBLIC_ADDR: &str = "127.0.0.1:10999";
 
 struct Messages {
     engine: Arc<Engine>,
+    /// Of this subscription alone.
+    own: Cancel,
     // The outer one tells a second thread; the inner one goes with the wait.
     subscription: Mutex<Arc<tokio::sync::Mutex<Subscription>>>,
 }
@@ -126,7 +131,8 @@ pub extern "C" fn objstore_peers(
 
 /// Whether the node wants requests: it is neither stopping nor unable to write, and has synced with
 /// its cluster where it has one. False when `store` is none. Over a connection a node there is asked,
-/// once: then it blocks, and is false when none answers.
+/// once: then it blocks, and is false when none answers. A node that finds nobody through its setting
+/// nodes is alone, and ready as such; objstore_peers() says whom it knows.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_is_ready(store: *const objstore_store) -> bool {
     quietly(false, || {
@@ -173,7 +179,8 @@ pub extern "C" fn objstore_drain_to_peers(
 }
 
 /// Sends a message of up to 8 KiB to the programs on all other live nodes: at most once to each, in
-/// no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most.
+/// no order. `taken`, which may be null, is how many took it. Blocks for 2 s at most. OBJSTORE_TOO_LARGE
+/// for a longer one.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_send(
     store: *mut objstore_store,
@@ -185,6 +192,10 @@ pub extern "C" fn objstore_send(
     call(error, || {
         let store = handles::get::<Store>(store)?;
         let node = store.backend.node()?.clone();
+        if length > Message::MAX {
+            let why = format!("a message has at most {} bytes, not {length}", Message::MAX);
+            return Err(Failure::new(OBJSTORE_TOO_LARGE, why));
+        }
         // SAFETY: the header asks for `length` bytes.
         let payload = unsafe { copied(data, length) }?;
         let count = store.run(Vec::new(), |_| async move { node.send(payload).await })?;
@@ -209,7 +220,8 @@ pub extern "C" fn objstore_subscribe(
         let messages = store.backend.node()?.subscribe();
         let messages = Mutex::new(Arc::new(tokio::sync::Mutex::new(messages)));
         let engine = Arc::clone(&store.engine);
-        *subscription = handles::give(Messages { engine, subscription: messages });
+        *subscription =
+            handles::give(Messages { engine, own: Cancel::new(), subscription: messages });
         Ok(())
     })
 }
@@ -256,7 +268,7 @@ pub extern "C" fn objstore_subscription_next(
             };
             Ok((message, missed))
         };
-        let (next, count) = messages.engine.run(next)?;
+        let (next, count) = messages.engine.run(Cancel::or(vec![messages.own.clone()], next))?;
         if let Some(missed) = missed {
             *missed = count;
         }
@@ -267,12 +279,24 @@ pub extern "C" fn objstore_subscription_next(
     })
 }
 
-/// Frees a subscription; null is fine.
+/// Ends a wait of another thread, and every later one, with OBJSTORE_CANCELLED. From any thread; does
+/// not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn objstore_subscription_cancel(
+    subscription: *mut objstore_subscription,
+) -> objstore_status {
+    set(|| {
+        handles::get::<Messages>(subscription)?.own.trigger();
+        Ok(())
+    })
+}
+
+/// Frees a subscription; null is fine. A thread that waits in it is told OBJSTORE_CANCELLED.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_subscription_free(
     subscription: *mut objstore_subscription,
 ) -> objstore_status {
-    free::<Messages>(subscription)
+    free_with::<Messages>(subscription, |messages| messages.own.trigger())
 }
 
 /// The id of the node that sent it, which belongs to the message. Null when `message` is none.
@@ -288,8 +312,10 @@ pub extern "C" fn objstore_message_data(
     length: Option<&mut usize>,
 ) -> *const u8 {
     quietly(std::ptr::null(), || {
+        let length = wanted(length, "length")?;
+        *length = 0;
         let message = handles::get::<FromOther>(message)?;
-        *wanted(length, "length")? = message.payload.len();
+        *length = message.payload.len();
         Ok(message.payload.as_ptr())
     })
 }

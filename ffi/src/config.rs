@@ -194,7 +194,7 @@ impl Handle for Config {
     type Opaque = objstore_config;
 }
 
-fn refused(why: String) -> Failure {
+pub(crate) fn refused(why: String) -> Failure {
     Error::new(ErrorKind::Configuration, why).into()
 }
 
@@ -213,8 +213,9 @@ pub extern "C" fn objstore_config_new() -> *mut objstore_config {
 /// Where the node keeps what it has:
 /// - state-dir: directory of the journal and the node's identity; "state" of the current directory
 /// - files-dir: directory of the bodies; "files" of the current directory, wherever state-dir is
-/// - in-memory: "1" keeps everything in memory; no file and no socket is opened, whatever else is set
-/// - max-bytes: most bytes of disk to use, at least 128M; by default, or with 0, the disk is the limit
+/// - in-memory: "1" keeps everything in memory: the directories are not touched
+/// - max-bytes: most bytes of disk to use, at least 128M, of which the journal keeps up to 64M for
+///   itself; by default, or with 0, the disk is the limit
 /// - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
 /// - new-node-id: "1" takes a new node id, for directories that were copied from another node's
 ///

@@ -94,7 +94,7 @@ pub extern "C" fn objstore_error_message(error: *const objstore_error) -> *const
     })
 }
 
-/// Whether the same call may succeed later without anything being changed.
+/// Whether the very same call may succeed later: when the load is less, the node is back, there is room.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_error_is_retryable(error: *const objstore_error) -> bool {
     quietly(false, || Ok(handles::get::<Failure>(error)?.retryable))
@@ -116,9 +116,9 @@ pub extern "C" fn objstore_error_size(error: *const objstore_error) -> i64 {
     })
 }
 
-/// The version (or tombstone) that the error is about, with OBJSTORE_DELETED,
-/// OBJSTORE_NOT_MODIFIED and OBJSTORE_PRECONDITION_FAILED where there is one; else null. To be freed
-/// with objstore_meta_free().
+/// The version (or tombstone) that the error is about, with OBJSTORE_DELETED and OBJSTORE_NOT_MODIFIED,
+/// and of a get OBJSTORE_PRECONDITION_FAILED; null where it is not known. To be freed with
+/// objstore_meta_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_error_meta(error: *const objstore_error) -> *mut objstore_meta {
     quietly(std::ptr::null_mut(), || {

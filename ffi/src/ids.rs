@@ -39,15 +39,18 @@ pub extern "C" fn objstore_id_parse(
     })
 }
 
-/// Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes.
+/// Writes an id as 26 characters, in capitals, and a NUL. `to` has room for OBJSTORE_ID_TEXT bytes; it is
+/// "" when the id is none (OBJSTORE_INVALID_ID).
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_id_format(id: Option<&objstore_id>, to: *mut c_char) -> objstore_status {
     set(|| {
-        let id = self::id(id)?;
         if to.is_null() {
             return Err(Failure::argument("to is null; it says where the text goes"));
         }
         let mut text = [0; OBJSTORE_ID_TEXT];
+        // SAFETY: the header asks for room for more than one byte.
+        unsafe { copy_out(&text[..1], to.cast()) };
+        let id = self::id(id)?;
         for (to, from) in text.iter_mut().zip(id.to_string().bytes()) {
             *to = from;
         }

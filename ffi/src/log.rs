@@ -26,9 +26,9 @@ pub const OBJSTORE_LOG_ERROR: i32 = 1;
 pub const OBJSTORE_LOG_WARN: i32 = 2;
 /// Something happened that is worth knowing.
 pub const OBJSTORE_LOG_INFO: i32 = 3;
-/// Every request.
+/// Details, such as every request that comes over HTTP.
 pub const OBJSTORE_LOG_DEBUG: i32 = 4;
-/// Everything.
+/// All there is.
 pub const OBJSTORE_LOG_TRACE: i32 = 5;
 
 struct Target {

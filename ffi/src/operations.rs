@@ -143,7 +143,8 @@ pub extern "C" fn objstore_put(
 
 /// Gets an object. Blocks until its first bytes are on their way; the reader is freed with
 /// objstore_reader_free(). It gives the version there is now, whatever is put or deleted meanwhile.
-/// `options` may be null. OBJSTORE_NOT_FOUND, OBJSTORE_DELETED when there is none.
+/// `options` may be null. OBJSTORE_NOT_FOUND, OBJSTORE_DELETED when there is none; OBJSTORE_UNAVAILABLE
+/// while none of the nodes that have it can be reached.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_get(
     store: *mut objstore_store,
@@ -204,7 +205,8 @@ pub extern "C" fn objstore_set_level(
 }
 
 /// As objstore_put(), by the key of the bucket, which has it when this is acknowledged
-/// unless written back. A key is 1 to
+/// unless written back; the level of the options does not count. Its id is that of the copy here, which
+/// objstore_get() does not find. A key is 1 to
 /// 1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_key(

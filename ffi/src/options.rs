@@ -121,7 +121,7 @@ pub extern "C" fn objstore_put_options_new() -> *mut objstore_put_options {
     made(|| Ok(Options::<PutOptions>::new()))
 }
 
-/// The file name; decides the content type. UTF-8, at most 255 bytes, no control characters, else
+/// The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control characters, else
 /// OBJSTORE_INVALID_NAME; "" for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_options_set_name(
@@ -148,7 +148,8 @@ pub extern "C" fn objstore_put_options_set_level(
     })
 }
 
-/// The content type, kept when the name has no extension that says it; null for none.
+/// The content type, kept as it is; over HTTP an extension of the name that is known comes first. Null
+/// for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_options_set_content_type(
     options: *mut objstore_put_options,

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use objstore_core::types::{ObjectId, ObjectMeta};
@@ -41,11 +41,13 @@ struct Queue {
     readable: UnixStream,
     /// Ends what is under way when the queue is freed.
     own: Cancel,
+    /// Whether anybody may be called back. Held, by as many threads as poll, while one is.
+    calls_back: RwLock<bool>,
 }
 
 struct State {
     done: VecDeque<Done>,
-    /// Nobody is called back any more.
+    /// Nothing is reported any more.
     freed: bool,
     signal: UnixStream,
 }
@@ -107,7 +109,13 @@ impl Queue {
         let (readable, signal) = UnixStream::pair().map_err(failed)?;
         readable.set_nonblocking(true).map_err(failed)?;
         let state = Mutex::new(State { done: VecDeque::new(), freed: false, signal });
-        Ok(Self { state, is_there: Condvar::new(), readable, own: Cancel::new() })
+        Ok(Self {
+            state,
+            is_there: Condvar::new(),
+            readable,
+            own: Cancel::new(),
+            calls_back: RwLock::new(true),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -136,6 +144,15 @@ impl Queue {
         drop(state);
         self.is_there.notify_all();
         drop(untold);
+        *self.calls_back.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    /// Calls back unless the queue was freed meanwhile.
+    fn report(&self, done: Done) {
+        let calls_back = self.calls_back.read().unwrap_or_else(PoisonError::into_inner);
+        if *calls_back {
+            done.report();
+        }
     }
 
     /// All that is done, once there is something.
@@ -254,15 +271,15 @@ pub extern "C" fn objstore_poll(
         if let Some(handled) = handled {
             *handled = done.len();
         }
-        done.into_iter().for_each(Done::report);
+        done.into_iter().for_each(|done| queue.report(done));
         Ok(())
     })
 }
 
 /// Frees a queue; null is fine. Operations that are not done are cancelled, and nobody is called back
 /// any more: what user_data points at may go when this returns. OBJSTORE_REENTRANT in a callback of
-/// objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; one that is calling
-/// back goes on with what it has taken.
+/// objstore_poll(). A thread that waits in objstore_poll() is told OBJSTORE_BAD_HANDLE; for a callback that
+/// another thread is in this waits.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_queue_free(queue: *mut objstore_queue) -> objstore_status {
     set(|| {

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use objstore_core::types::ObjectMeta;
 use objstore_core::{Body, Object};
 
-use crate::boundary::{call, check_len, copy_out, free, quietly, set, wanted};
+use crate::boundary::{call, check_len, copy_out, free_with, quietly, set, wanted};
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::Failure;
@@ -187,7 +187,7 @@ pub(crate) fn alone<'a, T>(state: &'a Mutex<T>, what: &str) -> Result<MutexGuard
 /// Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
 /// at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
 /// time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
-/// (OBJSTORE_FINISHED from then on), and what was read must not be taken for the whole.
+/// (later ones say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_read(
     reader: *mut objstore_reader,
@@ -279,7 +279,7 @@ pub extern "C" fn objstore_reader_range(
     })
 }
 
-/// Ends a read that another thread waits in, and every later one, with OBJSTORE_CANCELLED. From any
+/// Ends a read that another thread waits in, and the next one, with OBJSTORE_CANCELLED. From any
 /// thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_cancel(reader: *mut objstore_reader) -> objstore_status {
@@ -289,8 +289,9 @@ pub extern "C" fn objstore_reader_cancel(reader: *mut objstore_reader) -> objsto
     })
 }
 
-/// Frees a reader; null is fine. What was not read is not brought.
+/// Frees a reader; null is fine. What was not read is not brought. A thread that waits in it, and a fetch
+/// that is under way, is told OBJSTORE_CANCELLED.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_free(reader: *mut objstore_reader) -> objstore_status {
-    free::<Reader>(reader)
+    free_with::<Reader>(reader, |reader| reader.own.trigger())
 }

@@ -27,7 +27,7 @@ pub const OBJSTORE_FORKED: objstore_status = 5;
 pub const OBJSTORE_UNSUPPORTED: objstore_status = 6;
 /// The call was cancelled. Whether a change was made is not known.
 pub const OBJSTORE_CANCELLED: objstore_status = 7;
-/// The time that the caller gave is over.
+/// The time that was given to this very call is over. (That of the setting timeout: OBJSTORE_TRANSPORT.)
 pub const OBJSTORE_TIMED_OUT: objstore_status = 8;
 /// It is over with this reader, writer or result: a reader failed before, a writer was finished or
 /// failed, a result has nothing of the kind. Or not now: what was begun with …_async() is under way.

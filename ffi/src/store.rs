@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::backend::Backend;
 use crate::boundary::{call, place, quietly, text};
 use crate::cancel::Cancel;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Settings, refused};
 use crate::engine::{Engine, Work};
 use crate::error::Failure;
 use crate::handles::{self, Handle};
@@ -130,9 +130,13 @@ pub extern "C" fn objstore_open_node(
         let settings = config.map(|config| config.settings().clone()).unwrap_or_default();
         settings.no_connection()?;
         let engine = settings.engine()?;
-        let mut builder = Node::builder().settings(settings.node.settings().map_err(|e| {
-            Failure::from(Error::new(objstore_core::ErrorKind::Configuration, e.to_string()))
-        })?);
+        let of_node = settings.node.settings().map_err(|e| refused(e.to_string()))?;
+        if !of_node.cluster.nodes.is_empty() && of_node.cluster.private_addr.is_none() {
+            let why = "nodes is set and private-addr is not, without which a node has no part in a \
+                       cluster; set it, such as to 127.0.0.1:0";
+            return Err(refused(why.to_owned()));
+        }
+        let mut builder = Node::builder().settings(of_node);
         if settings.in_memory {
             builder = builder.in_memory();
         }
@@ -165,7 +169,7 @@ pub extern "C" fn objstore_open_node(
 /// - ca-file: certificates (PEM) by which https:// nodes are believed, instead of the system's
 ///
 /// What only a node in this process can do says OBJSTORE_UNSUPPORTED: objstore_serve(), objstore_peers(),
-/// objstore_private_addr(), objstore_drain(), and messages.
+/// objstore_private_addr(), objstore_drain(), objstore_drain_to_peers(), and messages.
 ///
 /// Does not block, but for reading ca-file: nothing is sent yet. OBJSTORE_CONFIGURATION: `nodes` has no
 /// address or one that is none, or a setting is about a node in this process.
@@ -196,12 +200,13 @@ pub extern "C" fn objstore_connect(
 /// closed, calls under way on other threads may end, changes are made durable, and the directories
 /// are unlocked for the next who opens them. Operations that nobody waits for are calls too, and report
 /// to their queue, which may be polled after this. Readers and writers that are open may be used, and are
-/// not waited for: readers give what is left to them or OBJSTORE_STOPPING, writers OBJSTORE_STOPPING; they
-/// are freed as ever.
+/// not waited for, nor is what was begun on them: readers give what is left to them or OBJSTORE_STOPPING,
+/// writers say OBJSTORE_STOPPING when they are finished at the latest; they are freed as ever.
 ///
 /// Blocks for at most `timeout_ms`, or OBJSTORE_FOREVER. OBJSTORE_TIMED_OUT: calls were still under way,
-/// or the node was not done; it goes on by itself, and such calls may say OBJSTORE_STOPPING. Until it is
-/// done the directories stay locked.
+/// or the node was not done; it goes on by itself, and such calls end as they may, or with
+/// OBJSTORE_STOPPING. Calls have half the time to end, the node has what is left. Until it is done the
+/// directories stay locked.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_close(
     store: *mut objstore_store,

@@ -9,7 +9,7 @@ use objstore_core::{Body, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::Target;
-use crate::boundary::{Out, bytes, call, cleared, copied, free, place, set};
+use crate::boundary::{Out, bytes, call, cleared, copied, free_with, place, set};
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::Failure;
@@ -167,7 +167,8 @@ pub const OBJSTORE_SIZE_UNKNOWN: i64 = -1;
 /// or OBJSTORE_SIZE_UNKNOWN; a body that turns out otherwise is not stored
 /// (OBJSTORE_INCOMPLETE_BODY, of objstore_writer_finish() or of the write that was too much). Nobody
 /// sees anything of the object before objstore_writer_finish(). Does not block: what the put itself meets,
-/// an id that cannot be or a full disk, is told by a later write or by objstore_writer_finish().
+/// such as a condition that does not hold or a full disk, is told by a later write or by
+/// objstore_writer_finish().
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_begin(
     store: *mut objstore_store,
@@ -196,7 +197,7 @@ pub extern "C" fn objstore_put_key_begin(
 
 /// Writes the next bytes of the body; they are copied. Blocks while those before them, up to 1 MiB,
 /// have not been taken. After an error from 100 on, or OBJSTORE_CANCELLED, the writer can only be freed
-/// (OBJSTORE_FINISHED from then on), and nothing was stored.
+/// (later ones say OBJSTORE_FINISHED), and nothing was stored.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_writer_write(
     writer: *mut objstore_writer,
@@ -294,7 +295,7 @@ pub extern "C" fn objstore_writer_finish_async(
     })
 }
 
-/// Ends a write that another thread waits in, and every later one, with OBJSTORE_CANCELLED. Nothing is
+/// Ends a write that another thread waits in, and the next one, with OBJSTORE_CANCELLED. Nothing is
 /// stored then; of one that is being finished it is not known. From any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_writer_cancel(writer: *mut objstore_writer) -> objstore_status {
@@ -304,8 +305,13 @@ pub extern "C" fn objstore_writer_cancel(writer: *mut objstore_writer) -> objsto
     })
 }
 
-/// Frees a writer; null is fine. One that was not finished stores nothing.
+/// Frees a writer; null is fine. One that was not finished stores nothing; a thread that waits in it is
+/// told OBJSTORE_CANCELLED. What was begun with …_async() still reports to its queue.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_writer_free(writer: *mut objstore_writer) -> objstore_status {
-    free::<Writer>(writer)
+    free_with::<Writer>(writer, |writer| {
+        if writer.alone().is_err() {
+            writer.own.trigger();
+        }
+    })
 }

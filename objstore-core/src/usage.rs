@@ -11,6 +11,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::settings::EvictSettings;
 
+/// Whether a file could not be opened because too many are.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let limits = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| limits.contains(&code))
+}
+
 /// How much disk is used, and whether more may be.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
@@ -192,8 +198,7 @@ impl Usage {
             self.set_disk_full();
             return disk_full().with_source(error);
         }
-        if matches!(error.raw_os_error(), Some(code) if [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code))
-        {
+        if is_out_of_descriptors(&error) {
             tracing::error!(%error, "no file can be opened any more");
             return Error::new(
                 ErrorKind::Unavailable,

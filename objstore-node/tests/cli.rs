@@ -404,7 +404,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     for (args, says) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-N", "a/b"], "--nodes: \"a/b\" is not a node"),
-        (&["--tls-key", "k"], "give --tls-cert and --tls-key"),
+        (&["--tls-key", "k"], "give both, tls-cert and tls-key"),
         (&["--token-file", "/nowhere"], "the file of tokens /nowhere: No such file"),
         (&["ls", "--ca", "/nowhere"], "cannot read the certificates /nowhere"),
         (

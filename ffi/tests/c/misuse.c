@@ -85,6 +85,7 @@ static void settings_are_checked(void)
 {
     objstore_config *config = objstore_config_new();
     objstore_error *error = NULL;
+    objstore_store *store;
 
     IS(OBJSTORE_CONFIGURATION, objstore_config_set(config, "max-byte", "1", &error));
     CHECK(strstr(objstore_error_message(error), "max-bytes"));
@@ -93,6 +94,11 @@ static void settings_are_checked(void)
     IS(OBJSTORE_CONFIGURATION, objstore_config_set(config, "threads", "0", NULL));
     IS(OBJSTORE_CONFIGURATION, objstore_config_set(config, "debug", "1", NULL));
     IS(OBJSTORE_CONFIGURATION, objstore_config_load(config, "/nowhere/objstore.toml", NULL));
+    OK(objstore_config_set(config, "in-memory", "1", NULL));
+    OK(objstore_config_set(config, "nodes", "localhost:1", NULL));
+    IS(OBJSTORE_CONFIGURATION, objstore_open_node(config, &store, &error));
+    CHECK(strstr(objstore_error_message(error), "private-addr"));
+    OK(objstore_error_free(error));
     OK(objstore_config_free(config));
     IS(OBJSTORE_BAD_HANDLE, objstore_config_set(config, "threads", "1", NULL));
 }
@@ -189,6 +195,8 @@ static void small_print(objstore_store *store)
     OK(objstore_reader_read(reader, &byte, 1, &got, NULL));
     CHECK(got == 1);
     OK(objstore_reader_free(reader));
+    IS(OBJSTORE_INVALID_ID, objstore_id_format(&none, text));
+    CHECK(text[0] == 0);
     OK(objstore_delete(store, &id, NULL, NULL));
     OK(objstore_delete(store, &id, NULL, NULL));
     IS(OBJSTORE_DELETED, objstore_get(store, &id, NULL, &reader, NULL));
@@ -220,6 +228,78 @@ static void a_queue_that_is_freed_ends_the_wait_for_it(void)
     CHECK(pthread_create(&thread, NULL, polls, queue) == 0);
     OK(objstore_queue_free(queue));
     CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int begun, freed;
+
+/* May not be called once the queue is freed. */
+static void on_counted(void *user_data, objstore_result *result)
+{
+    (void)result;
+    CHECK(pthread_mutex_lock(&mutex) == 0);
+    CHECK(!*(int *)user_data);
+    begun++;
+    CHECK(pthread_cond_signal(&changed) == 0 && pthread_mutex_unlock(&mutex) == 0);
+}
+
+static void *polls_once(void *queue)
+{
+    OK(objstore_poll(queue, OBJSTORE_FOREVER, NULL, NULL));
+    return NULL;
+}
+
+static void nobody_is_called_back_by_a_queue_that_is_freed(objstore_store *store)
+{
+    objstore_queue *queue = objstore_queue_new();
+    pthread_t thread;
+    int i;
+
+    for (i = 0; i < 1000; i++)
+        OK(objstore_new_id_async(store, queue, on_counted, &freed, NULL));
+    CHECK(pthread_create(&thread, NULL, polls_once, queue) == 0);
+    CHECK(pthread_mutex_lock(&mutex) == 0);
+    while (begun == 0)
+        CHECK(pthread_cond_wait(&changed, &mutex) == 0);
+    CHECK(pthread_mutex_unlock(&mutex) == 0);
+    OK(objstore_queue_free(queue));
+    CHECK(pthread_mutex_lock(&mutex) == 0);
+    freed = 1;
+    CHECK(pthread_mutex_unlock(&mutex) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void *follows(void *subscription)
+{
+    objstore_message *message;
+
+    objstore_status status
+        = objstore_subscription_next(subscription, OBJSTORE_FOREVER, &message, NULL, NULL);
+    CHECK(status == OBJSTORE_CANCELLED || status == OBJSTORE_BAD_HANDLE);
+    return NULL;
+}
+
+static void who_waits_for_messages_is_not_left_there(objstore_store *store)
+{
+    objstore_subscription *subscription = NULL;
+    objstore_message *message;
+    pthread_t thread;
+    size_t length = 7;
+
+    OK(objstore_subscribe(store, &subscription, NULL));
+    IS(OBJSTORE_TIMED_OUT, objstore_subscription_next(subscription, 1, &message, NULL, NULL));
+    CHECK(pthread_create(&thread, NULL, follows, subscription) == 0);
+    OK(objstore_subscription_free(subscription));
+    CHECK(pthread_join(thread, NULL) == 0);
+
+    OK(objstore_subscribe(store, &subscription, NULL));
+    OK(objstore_subscription_cancel(subscription));
+    IS(OBJSTORE_CANCELLED,
+       objstore_subscription_next(subscription, OBJSTORE_FOREVER, &message, NULL, NULL));
+    OK(objstore_subscription_free(subscription));
+    CHECK(objstore_message_data(NULL, &length) == NULL && length == 0);
+    IS(OBJSTORE_TOO_LARGE, objstore_send(store, (const uint8_t *)"", 8193, NULL, NULL));
 }
 
 static void callbacks_know_their_bounds(objstore_store *store, const objstore_id *id)
@@ -277,6 +357,8 @@ int main(void)
     small_print(store);
     callbacks_know_their_bounds(store, &id);
     a_queue_that_is_freed_ends_the_wait_for_it();
+    nobody_is_called_back_by_a_queue_that_is_freed(store);
+    who_waits_for_messages_is_not_left_there(store);
     a_child_of_fork_is_told(store, &id);
 
     /* What is open outlives the store. */

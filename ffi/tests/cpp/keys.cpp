@@ -88,6 +88,16 @@ int main(int argc, char **argv) {
     code("head never", [&] { store.head_key("never"); });
     code("no key", [&] { store.head_key(".."); });
 
+    // A text of C++ that C would cut short is refused, and deletes nothing.
+    try {
+        store.remove_key(std::string("c\0d", 3));
+        return 1;
+    } catch (const Error &error) {
+        if (error.status() != OBJSTORE_INVALID_ARGUMENT)
+            return 1;
+    }
+    store.head_key("c");
+
     // What only a node here can do; over a connection it is refused.
     if (is_here) {
         std::string address = store.serve("127.0.0.1:0");

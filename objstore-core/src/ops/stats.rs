@@ -8,6 +8,7 @@ use objstore_client::{Error, ErrorKind};
 use crate::bodies::ReadError;
 use crate::http::{Op, class};
 use crate::node::Node;
+use crate::usage::is_out_of_descriptors;
 
 /// What happened since the node started. Each count is also a metric of the `metrics` facade, see
 /// `docs/metrics.md`.
@@ -98,11 +99,12 @@ impl Counts {
             ReadError::Stopping(error) => error,
             ReadError::Io(error) => {
                 tracing::error!(%id, %error, "the body of this object could not be read");
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "the disk could not be read; try again, and see the node's log",
-                )
-                .with_source(error)
+                let why = if is_out_of_descriptors(&error) {
+                    "too many files are open; raise the limit (ulimit -n) and try again"
+                } else {
+                    "the disk could not be read; try again, and see the node's log"
+                };
+                Error::new(ErrorKind::Unavailable, why).with_source(error)
             }
         }
     }

@@ -59,7 +59,8 @@ impl Access {
             (None, None) => None,
             _ => {
                 return Err(configuration(
-                    "TLS takes a certificate and its key; give --tls-cert and --tls-key".to_owned(),
+                    "TLS takes a certificate and its key; give both, tls-cert and tls-key"
+                        .to_owned(),
                 ));
             }
         };
