@@ -758,8 +758,8 @@ objstore_status objstore_id_format(const objstore_id *id,
 objstore_put_options *objstore_put_options_new(void);
 
 /*
- The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control characters, else
- OBJSTORE_INVALID_NAME; "" for none.
+ The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control
+ characters, else OBJSTORE_INVALID_NAME; "" for none.
  */
 objstore_status objstore_put_options_set_name(objstore_put_options *options,
                                               const char *name);

@@ -121,8 +121,8 @@ pub extern "C" fn objstore_put_options_new() -> *mut objstore_put_options {
     made(|| Ok(Options::<PutOptions>::new()))
 }
 
-/// The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control characters, else
-/// OBJSTORE_INVALID_NAME; "" for none.
+/// The file name; its extension decides the content type over HTTP. UTF-8, at most 255 bytes, no control
+/// characters, else OBJSTORE_INVALID_NAME; "" for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_options_set_name(
     options: *mut objstore_put_options,
