@@ -433,6 +433,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
 }
 
 #[test]
+#[cfg(feature = "s3")]
 fn a_bucket_that_is_not_there_keeps_no_node_from_starting() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dir = tempfile::tempdir().unwrap();
