@@ -5,7 +5,8 @@ mod harness;
 
 use std::process::Command;
 
-use harness::cluster::{expect, id, launch, peers, said, signal, state};
+use harness::cluster::{acquainted, expect, id, launch, peers, said, signal, state};
+use harness::eventually;
 use harness::server::Server;
 
 #[test]
@@ -34,6 +35,37 @@ fn a_killed_node_is_gone_and_one_that_is_stopped_for_a_moment_is_not() {
     expect(&a, &ids[2], "gone");
     expect(&b, &ids[2], "gone");
     expect(&a, &ids[1], "alive");
+}
+
+/// Whether the one that does not answer has the body is not known, however often it was asked.
+#[test]
+fn a_body_is_not_lost_while_its_only_holder_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let c = launch(dir.path(), "c", &[&a.private()]).start();
+    acquainted(&[&a, &b, &c]);
+    let object = a.client().call("GET", "/api/v1/id", "").unwrap().text().trim().to_owned();
+    assert!(a.client().put(&object, b"It works!").unwrap().is_ok());
+    let known = format!("/api/v1/meta/{object}");
+    eventually("c knows it", || match c.client().call("GET", &known, "").unwrap() {
+        answer if answer.is_ok() => Ok(()),
+        answer => Err(answer.text()),
+    });
+
+    signal(&a, "-STOP");
+    for _ in 0..3 {
+        let answer = c.client().get(&object).unwrap();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+    }
+    signal(&a, "-CONT");
+    eventually("c reads it again", || match c.client().get(&object).unwrap() {
+        answer if answer.is_ok() => Ok(()),
+        answer => {
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            Err(answer.text())
+        }
+    });
 }
 
 #[test]

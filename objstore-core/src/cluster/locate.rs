@@ -49,8 +49,15 @@ pub(crate) struct Exchange {
     serving: Arc<Semaphore>,
     /// Soft: a hint that is wrong costs a request, one that is forgotten a question to all.
     hints: Cache<ObjectId, (Stamp, Vec<NodeId>)>,
-    /// Not to be asked until then.
-    shunned: Mutex<BTreeMap<NodeId, Instant>>,
+    /// Not to be asked until then, or asked last.
+    shunned: Mutex<BTreeMap<NodeId, Shunned>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shunned {
+    until: Instant,
+    /// It did not answer, which says nothing of what it has.
+    may_be_asked_last: bool,
 }
 
 impl Exchange {
@@ -98,16 +105,22 @@ impl Exchange {
         hint.map(|(_, nodes)| nodes).unwrap_or_default()
     }
 
-    fn shun(&self, node: NodeId, until: Instant) {
+    fn shun(&self, node: NodeId, with: Shunned) {
         let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = shunned.entry(node).or_insert(until);
-        *at = until.max(*at);
+        let known = shunned.entry(node).or_insert(with);
+        if with.until > known.until {
+            *known = with;
+        }
+    }
+
+    fn shunned(&self, node: NodeId, now: Instant) -> Option<Shunned> {
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|_, with| with.until > now);
+        shunned.get(&node).copied()
     }
 
     fn is_shunned(&self, node: NodeId, now: Instant) -> bool {
-        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
-        shunned.retain(|_, until| *until > now);
-        shunned.contains_key(&node)
+        self.shunned(node, now).is_some()
     }
 }
 
@@ -131,7 +144,8 @@ impl Others for Locator {
     fn lied(&self, node: NodeId) {
         if let Some(inner) = self.0.upgrade() {
             tracing::error!(%node, "a node sent a body that is not what its record says");
-            inner.exchange.shun(node, inner.env.clock.monotonic() + DISTRUSTED);
+            let until = inner.env.clock.monotonic() + DISTRUSTED;
+            inner.exchange.shun(node, Shunned { until, may_be_asked_last: false });
         }
     }
 }
@@ -150,6 +164,9 @@ impl Inner {
             return Sought::Peer(reply);
         }
         if origin.etag.is_none() {
+            if let Some(reply) = self.seek_suspected(origin, units, search).await {
+                return Sought::Peer(reply);
+            }
             let unreachable = search.unreachable || self.holder_is_away(origin);
             return Sought::Nowhere { unreachable };
         }
@@ -204,6 +221,36 @@ impl Inner {
                     None => {}
                 },
                 () = hedge => {}
+            }
+        }
+    }
+
+    /// One of those that did not answer others lately: nobody else has it, so it is worth the wait,
+    /// and only who has been asked can be known to have nothing.
+    async fn seek_suspected(
+        &self,
+        origin: &Origin,
+        units: Range<u64>,
+        search: &mut Search,
+    ) -> Option<PeerReply> {
+        let now = self.env.clock.monotonic();
+        let live = self.cluster.peers.live();
+        let last = live.iter().filter(|peer| {
+            !search.asked.contains(&peer.id)
+                && self.exchange.shunned(peer.id, now).is_some_and(|with| with.may_be_asked_last)
+        });
+        let last: Vec<Peer> = last.cloned().collect();
+        if last.is_empty() {
+            return None;
+        }
+        match self.ask_around(last, origin, units).await {
+            Ok(reply) => {
+                self.exchange.holds(origin.record.id, origin.record.stamp, reply.node);
+                Some(reply)
+            }
+            Err(failed) => {
+                self.note_failed(origin, failed, search);
+                None
             }
         }
     }
@@ -323,7 +370,8 @@ impl Inner {
 
     /// A node does not answer.
     pub(super) fn suspect(&self, node: NodeId) {
-        self.exchange.shun(node, self.env.clock.monotonic() + SUSPECTED);
+        let until = self.env.clock.monotonic() + SUSPECTED;
+        self.exchange.shun(node, Shunned { until, may_be_asked_last: true });
     }
 
     /// Asks a node for what it has, or to ask the remote, when it may be waiting for so many others.
