@@ -37,6 +37,19 @@ fn a_killed_node_is_gone_and_one_that_is_stopped_for_a_moment_is_not() {
     expect(&a, &ids[1], "alive");
 }
 
+#[test]
+fn a_node_with_a_key_is_refused_by_one_without_and_both_logs_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key").display().to_string();
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_objstore")).args(["keygen", &key]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).args(["--cluster-key-file", &key]).start();
+    said(&a, "it speaks TLS, and there is no cluster key here");
+    said(&b, "does not use TLS");
+}
+
 /// Whether the one that does not answer has the body is not known, however often it was asked.
 #[test]
 fn a_body_is_not_lost_while_its_only_holder_does_not_answer() {

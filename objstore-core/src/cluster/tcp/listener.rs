@@ -30,6 +30,8 @@ const HANDSHAKES: usize = 256;
 const HANDSHAKES_OF_ONE: usize = 32;
 /// Connections of operators at a time.
 const DEBUG_CONNECTIONS: usize = 64;
+/// The first byte of a connection that begins with a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A listener of the private API; dropping it cuts all connections.
@@ -157,6 +159,17 @@ impl Gate {
                  --insecure-cluster to serve whoever can connect",
             );
             return;
+        }
+        // A node with a key begins with a handshake of TLS, which is no request: it hears so from
+        // the answer.
+        let mut first = [0];
+        let peeked = timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
+        if matches!(peeked, Ok(Ok(1))) && first == [TLS_HANDSHAKE] {
+            self.tell(
+                from,
+                "it speaks TLS, and there is no cluster key here; if it is a node, give both nodes \
+                 the same --cluster-key-file",
+            );
         }
         let from = if insecure { From::Anyone } else { From::Machine(local) };
         let connection = PrivateConnection { service: self.service.clone(), from };
