@@ -1058,10 +1058,10 @@ objstore_status objstore_set_level(objstore_store *store,
                                    objstore_error **error);
 
 /*
- As objstore_put(), by the key of the bucket, which has it when this is acknowledged
- unless written back; the level of the options does not count. Its id is that of the copy here, which
- objstore_get() does not find. A key is 1 to
- 1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
+ As objstore_put(), by the key of the bucket, which has it when this is acknowledged unless written
+ back; the level of the options does not count. Its id is that of the copy here, which objstore_get()
+ does not find. A key is 1 to 1,024 bytes of UTF-8 without "." and ".." between slashes, else
+ OBJSTORE_INVALID_KEY.
  */
 objstore_status objstore_put_key(objstore_store *store,
                                  const char *key,
@@ -1100,8 +1100,8 @@ objstore_status objstore_delete_key(objstore_store *store,
 /*
  Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
  at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
- time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
- (later ones say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
+ time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed (later ones
+ say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
  */
 objstore_status objstore_reader_read(objstore_reader *reader,
                                      uint8_t *buffer,

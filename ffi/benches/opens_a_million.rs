@@ -13,48 +13,22 @@
     unsafe_code
 )]
 
+mod abi;
+
 // Links the library, whose functions have no names in Rust.
 use objstore as _;
 
-use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
 use std::ptr::{null, null_mut};
 use std::time::Instant;
 
+use abi::{NONE, objstore_get, objstore_reader_read, spread};
 use futures_util::stream::{StreamExt as _, iter};
 use objstore_core::Node;
 use objstore_core::options::PutOptions;
 use objstore_core::types::ObjectId;
 
-type Error = *mut *mut c_void;
-
-unsafe extern "C" {
-    fn objstore_config_new() -> *mut c_void;
-    fn objstore_config_set(
-        config: *mut c_void,
-        name: *const c_char,
-        value: *const c_char,
-        error: Error,
-    ) -> i32;
-    fn objstore_open_node(config: *const c_void, store: *mut *mut c_void, error: Error) -> i32;
-    fn objstore_get(
-        store: *mut c_void,
-        id: *const [u8; 16],
-        options: *const c_void,
-        reader: *mut *mut c_void,
-        error: Error,
-    ) -> i32;
-    fn objstore_reader_read(
-        reader: *mut c_void,
-        to: *mut u8,
-        length: usize,
-        got: *mut usize,
-        error: Error,
-    ) -> i32;
-}
-
-const NONE: Error = null_mut();
 const LEN: usize = 100;
 /// Puts under way at a time.
 const CALLERS: usize = 256;
@@ -128,35 +102,23 @@ async fn fill(dir: &Path, objects: u64) -> ObjectId {
 
 /// Milliseconds until the node is open, and until an object is read.
 fn open(dir: &Path, id: ObjectId) -> (f64, f64) {
-    let (mut store, mut reader, mut got, mut body) = (null_mut(), null_mut(), 0, [0; LEN]);
+    let (mut reader, mut got, mut body) = (null_mut(), 0, [0; LEN]);
     let id = id.to_bytes();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let begun = Instant::now();
+    let store = abi::open(&[
+        ("state-dir", &path("state")),
+        ("files-dir", &path("files")),
+        ("memory-bytes", "0"),
+    ]);
+    let opened = begun.elapsed();
     // SAFETY: as the header says.
     unsafe {
-        let config = objstore_config_new();
-        for (name, value) in [
-            ("state-dir", path("state")),
-            ("files-dir", path("files")),
-            ("memory-bytes", "0".to_owned()),
-        ] {
-            let (name, value) = (CString::new(name).unwrap(), CString::new(value).unwrap());
-            assert_eq!(objstore_config_set(config, name.as_ptr(), value.as_ptr(), NONE), 0);
-        }
-        let begun = Instant::now();
-        assert_eq!(objstore_open_node(config, &raw mut store, NONE), 0);
-        let opened = begun.elapsed();
         assert_eq!(objstore_get(store, &raw const id, null(), &raw mut reader, NONE), 0);
         let to = body.as_mut_ptr();
         assert_eq!(objstore_reader_read(reader, to, LEN, &raw mut got, NONE), 0);
-        let read = begun.elapsed();
-        assert_eq!(got, LEN);
-        (opened.as_secs_f64() * 1e3, read.as_secs_f64() * 1e3)
     }
-}
-
-fn spread(mut samples: Vec<f64>) -> String {
-    samples.sort_by(f64::total_cmp);
-    let (min, max) = (samples.first().unwrap(), samples.last().unwrap());
-    let median = samples.get(samples.len() / 2).unwrap();
-    format!("{{\"median\":{median:.1},\"min\":{min:.1},\"max\":{max:.1}}}")
+    let read = begun.elapsed();
+    assert_eq!(got, LEN);
+    (opened.as_secs_f64() * 1e3, read.as_secs_f64() * 1e3)
 }

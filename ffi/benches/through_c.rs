@@ -13,66 +13,27 @@
     unsafe_code
 )]
 
+mod abi;
+
 // Links the library, whose functions have no names in Rust.
 use objstore as _;
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
+use abi::{
+    NONE, objstore_close, objstore_get, objstore_put, objstore_reader_free, objstore_reader_next,
+    objstore_reader_read, open, spread,
+};
 use objstore_core::options::{GetOptions, PutOptions};
 use objstore_core::types::ObjectId;
 use objstore_core::{Node, Settings};
-
-type Error = *mut *mut c_void;
-
-unsafe extern "C" {
-    fn objstore_config_new() -> *mut c_void;
-    fn objstore_config_set(
-        config: *mut c_void,
-        name: *const c_char,
-        value: *const c_char,
-        error: Error,
-    ) -> i32;
-    fn objstore_open_node(config: *const c_void, store: *mut *mut c_void, error: Error) -> i32;
-    fn objstore_put(
-        store: *mut c_void,
-        id: *const [u8; 16],
-        data: *const u8,
-        length: usize,
-        options: *const c_void,
-        meta: *mut *mut c_void,
-        error: Error,
-    ) -> i32;
-    fn objstore_get(
-        store: *mut c_void,
-        id: *const [u8; 16],
-        options: *const c_void,
-        reader: *mut *mut c_void,
-        error: Error,
-    ) -> i32;
-    fn objstore_reader_next(
-        reader: *mut c_void,
-        data: *mut *const u8,
-        length: *mut usize,
-        error: Error,
-    ) -> i32;
-    fn objstore_reader_read(
-        reader: *mut c_void,
-        to: *mut u8,
-        length: usize,
-        got: *mut usize,
-        error: Error,
-    ) -> i32;
-    fn objstore_reader_free(reader: *mut c_void) -> i32;
-    fn objstore_close(store: *mut c_void, timeout_ms: i64, error: Error) -> i32;
-}
 
 /// The size of the object, how often it is read in a round, and whether its bytes are copied.
 const CASES: [(usize, usize, bool); 3] =
     [(4 << 10, 50_000, false), (64 << 20, 20, false), (64 << 20, 20, true)];
 const BUFFER: usize = 1 << 20;
-const NONE: Error = null_mut();
 
 fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
@@ -120,20 +81,6 @@ fn main() {
     runtime.block_on(node.shutdown()).unwrap();
     // SAFETY: as the header says.
     assert_eq!(unsafe { objstore_close(store, -1, NONE) }, 0);
-}
-
-fn open(settings: &[(&str, &str)]) -> *mut c_void {
-    let mut store = null_mut();
-    // SAFETY: as the header says.
-    unsafe {
-        let config = objstore_config_new();
-        for (name, value) in settings {
-            let (name, value) = (CString::new(*name).unwrap(), CString::new(*value).unwrap());
-            assert_eq!(objstore_config_set(config, name.as_ptr(), value.as_ptr(), NONE), 0);
-        }
-        assert_eq!(objstore_open_node(config, &raw mut store, NONE), 0);
-    }
-    store
 }
 
 fn put(store: *mut c_void, id: ObjectId, body: &[u8]) {
@@ -214,11 +161,4 @@ fn cpu() -> Duration {
     let read = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     assert_eq!(read, 0);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
-}
-
-fn spread(mut samples: Vec<f64>) -> String {
-    samples.sort_by(f64::total_cmp);
-    let (min, max) = (samples.first().unwrap(), samples.last().unwrap());
-    let median = samples.get(samples.len() / 2).unwrap();
-    format!("{{\"median\":{median:.2},\"min\":{min:.2},\"max\":{max:.2}}}")
 }

@@ -53,7 +53,7 @@ pub(crate) fn set(work: impl FnOnce() -> Result<(), Failure>) -> objstore_status
 
 /// Frees what a handle stands for; null is none.
 pub(crate) fn free<T: Handle>(handle: *const T::Opaque) -> objstore_status {
-    set(|| if handle.is_null() { Ok(()) } else { handles::take::<T>(handle).map(drop) })
+    free_with::<T>(handle, |_| ())
 }
 
 /// The same, after something was done with it.

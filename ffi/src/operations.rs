@@ -204,10 +204,10 @@ pub extern "C" fn objstore_set_level(
     })
 }
 
-/// As objstore_put(), by the key of the bucket, which has it when this is acknowledged
-/// unless written back; the level of the options does not count. Its id is that of the copy here, which
-/// objstore_get() does not find. A key is 1 to
-/// 1,024 bytes of UTF-8 without "." and ".." between slashes, else OBJSTORE_INVALID_KEY.
+/// As objstore_put(), by the key of the bucket, which has it when this is acknowledged unless written
+/// back; the level of the options does not count. Its id is that of the copy here, which objstore_get()
+/// does not find. A key is 1 to 1,024 bytes of UTF-8 without "." and ".." between slashes, else
+/// OBJSTORE_INVALID_KEY.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_key(
     store: *mut objstore_store,

@@ -186,8 +186,8 @@ pub(crate) fn alone<'a, T>(state: &'a Mutex<T>, what: &str) -> Result<MutexGuard
 
 /// Reads the next bytes into `buffer`: `length` of them at most, at least one unless the object is
 /// at its end, where `*got` is 0, as it is of a `length` of 0. Blocks until there is something, the first
-/// time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed
-/// (later ones say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
+/// time too. After an error from 100 on, or OBJSTORE_CANCELLED, the reader can only be freed (later ones
+/// say OBJSTORE_CANCELLED or OBJSTORE_FINISHED), and what was read must not be taken for the whole.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_reader_read(
     reader: *mut objstore_reader,
