@@ -27,6 +27,7 @@
 //! # What is where
 //! * [`Client`], [`ClientBuilder`]: put, get, head, delete, set_level, list and the rest of what a
 //!   node does, over HTTP; several nodes, tries, time limits
+//! * [`Subscription`]: what applications at the nodes send each other
 //! * [`blocking`]: the same for programs without an async runtime
 //! * [`Body`], [`Object`]: bytes on their way in or out, and what was got
 //! * [`types`]: the nouns: [`types::ObjectId`], [`types::ObjectMeta`], [`types::Level`] …
@@ -50,7 +51,7 @@ pub mod types;
 pub mod wire;
 
 pub use body::Body;
-pub use client::{Client, ClientBuilder};
+pub use client::{Client, ClientBuilder, Subscription};
 pub use error::{Error, ErrorKind};
 pub use object::Object;
 #[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]

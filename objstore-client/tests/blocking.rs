@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use objstore_client::blocking::Client;
 use objstore_client::options::{
     Conditions, DeleteOptions, GetOptions, KeyListOptions, ListOptions, PutOptions, WriteMode,
 };
-use objstore_client::types::{Level, ObjectKey};
+use objstore_client::types::{Level, Message, ObjectKey, Received};
 use objstore_client::{Error, ErrorKind};
 use objstore_core::{Node, Server};
 use tokio::net::TcpListener;
@@ -73,6 +74,14 @@ fn it_may_be_called_and_dropped_on_a_thread_of_a_runtime() {
 }
 
 fn every_verb(there: &There, client: &Client) {
+    let mut messages = client.subscribe().unwrap();
+    assert_eq!(messages.next_within(Duration::from_millis(1)).unwrap(), None);
+    assert_eq!(client.send("hello").unwrap(), 1);
+    let hello = Received::Message(Message::new(there.node.id(), "hello".into()));
+    assert_eq!(messages.next().unwrap(), hello);
+    client.send("hello").unwrap();
+    assert_eq!(messages.next_within(Duration::from_secs(60)).unwrap(), Some(hello));
+
     let body = pattern(3_000_000);
     let (id, other) = (client.new_id().unwrap(), client.new_id().unwrap());
     let put = client.put(id, "It works!", PutOptions::named("test.txt").unwrap()).unwrap();

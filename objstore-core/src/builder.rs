@@ -328,7 +328,7 @@ impl Places {
             .unwrap_or_else(|| Arc::new(MemoryRemote::with_clock("node", Arc::clone(&env.clock))));
         let store = env.journal.clone().unwrap_or_else(|| Arc::new(MemoryJournal::default()));
         let ms = env.clock.wall_nanos() / 1_000_000;
-        let fresh = NodeId((u128::from(ms) << 80) | (env.entropy.random() >> 48));
+        let fresh = NodeId::from_u128((u128::from(ms) << 80) | (env.entropy.random() >> 48));
         Ok(Self {
             node_id: journal::settle_node_id(store.as_ref(), fresh, new_node_id)
                 .map_err(damaged)?,

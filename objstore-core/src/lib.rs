@@ -77,9 +77,8 @@ pub mod testing;
 mod usage;
 
 pub use builder::Builder;
-pub use cluster::{ClusterKey, Drained, Message, Received, Subscription};
+pub use cluster::{ClusterKey, Drained, Subscription};
 pub use http::{PrivateService, PublicService, Sender, Server};
-pub use journal::NodeId;
 pub use node::Node;
 #[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]
 pub use objstore_client::Keys;
@@ -87,6 +86,7 @@ pub use objstore_client::Keys;
 pub use objstore_client::object_store_0_13;
 #[cfg(feature = "object_store_0_14")]
 pub use objstore_client::object_store_0_14;
+pub use objstore_client::types::{Message, NodeId, Received};
 pub use objstore_client::{Body, Error, ErrorKind, Object, options, types, wire};
 pub use request_context::RequestContext;
 pub use settings::{

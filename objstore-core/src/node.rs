@@ -168,6 +168,7 @@ impl Node {
     /// once, requests go on being served.
     pub fn drain(&self) {
         self.inner.phase.fetch_max(DRAINING, Ordering::AcqRel);
+        self.inner.cluster.drains();
     }
 
     /// Whether this node wants requests: it is neither stopping nor unable to write, and has looked
@@ -200,6 +201,7 @@ impl Node {
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (inner, handle) = (Arc::clone(&self.inner), Arc::clone(&self.handle));
         inner.phase.store(STOPPED, Ordering::Release);
+        inner.cluster.drains();
         let stopping = async move {
             inner.leave_cluster().await;
             handle.stop_tasks();

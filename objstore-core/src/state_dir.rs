@@ -112,10 +112,10 @@ impl StateDir {
         }
 
         let node = match &old_state {
-            Some(id) if !new_node_id => NodeId::parse(&id.node).ok_or_else(|| {
+            Some(id) if !new_node_id => id.node.parse::<NodeId>().ok().ok_or_else(|| {
                 configuration(format!("{} holds no node id", state.join(FORMAT_FILE).display()))
             })?,
-            _ => NodeId((u128::from(now_ms) << 80) | (entropy.random() >> 48)),
+            _ => NodeId::from_u128((u128::from(now_ms) << 80) | (entropy.random() >> 48)),
         };
         if old_state.is_none() || new_node_id {
             let former = old_state.as_ref().map(|id| id.node.clone());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use objstore_core::env::Env;
 use objstore_core::options::GetOptions;
 use objstore_core::testing::MemoryNetwork;
+use objstore_core::wire::messages::Messages as Page;
 use objstore_core::{ErrorKind, Message, Node, Received, Settings, Subscription};
 use support::{Ask, Wire, patiently, until};
 
@@ -78,6 +79,62 @@ async fn a_slow_subscriber_is_told_what_it_missed() {
     for number in 300 - 256..300_u32 {
         assert_eq!(next(&mut slow).await.payload, number.to_be_bytes()[..]);
     }
+}
+
+#[tokio::test]
+async fn a_program_that_embeds_no_node_follows_them_over_http() {
+    let [a, b, _c] = three().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = b.serve_public(listener).unwrap();
+    let mut wire = Wire::open(server.local_addr()).await;
+    let mut get = async |query: &str| {
+        let reply = wire.ask(&Ask::new("GET", &format!("/api/v1/messages{query}"))).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        serde_json::from_slice::<Page>(&reply.body).unwrap()
+    };
+    let begin = get("").await;
+    assert_eq!((begin.messages.len(), begin.missed, begin.interrupted), (0, 0, false));
+
+    // What came since is told at once, as often as it is asked for.
+    assert_eq!(a.send(vec![0, 255]).await.unwrap(), 2);
+    let one = [Message::new(a.id(), vec![0, 255].into())];
+    for wait in ["", "&wait=5000"] {
+        let page = get(&format!("?after={}{wait}", begin.next)).await;
+        assert_eq!((page.messages.as_slice(), page.missed), (&one[..], 0));
+    }
+    // A request that waits is answered when one comes, which may be from anybody over HTTP.
+    let next = get(&format!("?after={}", begin.next)).await.next;
+    let after = format!("?after={next}&wait=99999999999999999999");
+    let sent = async {
+        let mut other = Wire::open(server.local_addr()).await;
+        let sent = other.ask(&Ask::new("POST", "/api/v1/messages").body(b"deploy")).await;
+        assert_eq!((sent.status, sent.body.as_slice()), (200, &b"{\"nodes\":3}\n"[..]));
+    };
+    let (page, ()) = tokio::join!(get(&after), sent);
+    assert_eq!(page.messages, [Message::new(b.id(), "deploy".into())]);
+
+    // Who is too far behind is told so.
+    for number in 0..300_u32 {
+        assert_eq!(a.send(number.to_be_bytes().to_vec()).await.unwrap(), 2);
+    }
+    let page = get(&format!("?after={}", page.next)).await;
+    assert_eq!((page.messages.len(), page.missed), (256, 300 - 256));
+    // A place of another life, and one that is yet to come.
+    let of_another = page.next.replace(&b.id().to_string(), &a.id().to_string());
+    let other = get(&format!("?after={of_another}&wait=5000")).await;
+    assert_eq!((other.interrupted, &other.next), (true, &page.next));
+    assert_eq!(get(&format!("?after={}0", page.next)).await.next, page.next);
+
+    for bad in ["after=", "after=1-2-3", "after=x", "wait=", "wait=-1", "wait=1.5"] {
+        let mut wire = Wire::open(server.local_addr()).await;
+        let reply = wire.ask(&Ask::new("GET", &format!("/api/v1/messages?{bad}"))).await;
+        assert_eq!(reply.status, 400, "{bad}: {reply:?}");
+    }
+
+    // A node that is about to stop keeps nobody waiting.
+    let waiting = format!("?after={}&wait=5000", page.next);
+    b.drain();
+    assert_eq!(get(&waiting).await.messages, []);
 }
 
 #[tokio::test]

@@ -198,6 +198,7 @@ async fn answers_are_what_the_document_says() {
             "/api/v1/list",
             "/api/v1/keys",
             "/api/v1/uploads",
+            "/api/v1/messages",
             "/api/v1/version",
             "/api/v1/ping",
             "/api/v1/stats",
@@ -219,6 +220,9 @@ async fn answers_are_what_the_document_says() {
         let path = format!("/api/v1/uploads/{what}/{{id}}");
         expect(404, &path, Ask::new("POST", &of(&path))).await;
     }
+    let messages = "/api/v1/messages";
+    expect(200, messages, Ask::new("POST", messages).body(b"hello")).await;
+    expect(413, messages, Ask::new("POST", messages).body(&[0; 8193])).await;
     let forget = "/api/v1/forget/{node}";
     expect(404, forget, Ask::new("POST", &forget.replace("{node}", &unknown))).await;
     expect(400, forget, Ask::new("POST", &forget.replace("{node}", "x"))).await;

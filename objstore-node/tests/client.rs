@@ -11,7 +11,7 @@ use objstore_client::options::{
     PutOptions, WriteMode,
 };
 use objstore_client::types::{
-    ETag, KeyPage, Level, ObjectId, ObjectKey, ObjectMeta, ObjectName, UserMeta,
+    ETag, KeyPage, Level, Message, ObjectId, ObjectKey, ObjectMeta, ObjectName, Received, UserMeta,
 };
 use objstore_core::{Body, Error, ErrorKind, Node, Object, Server};
 
@@ -322,6 +322,42 @@ async fn a_node_tells_a_client_about_itself() {
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     assert_eq!(client.forget("../put").await.unwrap_err().kind(), ErrorKind::InvalidId);
     drop(server);
+}
+
+#[tokio::test]
+async fn messages_come_to_clients_whichever_node_is_left() {
+    let ((first, server, one), (second, stays, other)) = (node().await, node().await);
+    let both = [server.local_addr(), stays.local_addr()].map(|addr| addr.to_string());
+    let mut followed = Client::builder().nodes(both).build().unwrap().subscribe().await.unwrap();
+    let payload: Vec<u8> = (0..=255).cycle().take(Message::MAX).collect();
+    for sent in [&b""[..], &payload] {
+        assert_eq!(one.send(sent.to_vec()).await.unwrap(), 1);
+        let message = Message::new(first.id(), sent.to_vec().into());
+        assert_eq!(followed.next().await.unwrap(), Received::Message(message));
+    }
+    let too_long = one.send([payload, vec![0]].concat()).await.unwrap_err();
+    assert_eq!(too_long.kind(), ErrorKind::TooLarge);
+    for number in 0..300_u32 {
+        one.send(number.to_be_bytes().to_vec()).await.unwrap();
+    }
+    assert_eq!(followed.next().await.unwrap(), Received::Missed(300 - 256));
+    for number in 300 - 256..300_u32 {
+        let message = Message::new(first.id(), number.to_be_bytes().to_vec().into());
+        assert_eq!(followed.next().await.unwrap(), Received::Message(message));
+    }
+    // Waiting for one that does not come, given up, loses none.
+    let waited = tokio::time::timeout(Duration::from_millis(1), followed.next()).await;
+    assert!(waited.is_err());
+    one.send("last").await.unwrap();
+    let last = Message::new(first.id(), "last".into());
+    assert_eq!(followed.next().await.unwrap(), Received::Message(last));
+
+    first.shutdown().await.unwrap();
+    server.stop(Duration::ZERO).await;
+    assert_eq!(followed.next().await.unwrap(), Received::Interrupted);
+    other.send("still there").await.unwrap();
+    let message = Message::new(second.id(), "still there".into());
+    assert_eq!(followed.next().await.unwrap(), Received::Message(message));
 }
 
 #[tokio::test]

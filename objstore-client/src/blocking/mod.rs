@@ -25,6 +25,7 @@
 
 mod body;
 mod engine;
+mod messages;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use body::{Body, Object};
 use engine::Engine;
+pub use messages::Subscription;
 
 use crate::error::{Error, ErrorKind};
 use crate::options::{
@@ -137,7 +139,7 @@ impl Client {
         len: Option<u64>,
         options: PutOptions,
     ) -> Result<Arc<ObjectMeta>, Error> {
-        self.send(from, len, |client, body| async move { client.put(id, body, options).await })
+        self.send_from(from, len, |client, body| async move { client.put(id, body, options).await })
     }
 
     /// Gets an object's body, or a range of it; as [`crate::Client::get`]. The body blocks where it
@@ -241,11 +243,9 @@ impl Client {
         options: PutOptions,
     ) -> Result<Arc<ObjectMeta>, Error> {
         let key = key.clone();
-        self.send(
-            from,
-            len,
-            |client, body| async move { client.put_key(&key, body, options).await },
-        )
+        self.send_from(from, len, |client, body| async move {
+            client.put_key(&key, body, options).await
+        })
     }
 
     /// As [`crate::Client::delete_key`].
@@ -312,6 +312,24 @@ impl Client {
         self.run(|client| async move { client.forget(&node_id).await })
     }
 
+    /// As [`crate::Client::send`].
+    ///
+    /// # Errors
+    /// Those of the same there.
+    pub fn send(&self, payload: impl Into<Bytes>) -> Result<usize, Error> {
+        let payload = payload.into();
+        self.run(|client| async move { client.send(payload).await })
+    }
+
+    /// As [`crate::Client::subscribe`].
+    ///
+    /// # Errors
+    /// Those of the same there.
+    pub fn subscribe(&self) -> Result<Subscription, Error> {
+        let messages = self.run(|client| async move { client.subscribe().await })?;
+        Ok(Subscription::new(messages, &self.engine))
+    }
+
     /// As [`crate::Client::stats`].
     ///
     /// # Errors
@@ -345,7 +363,7 @@ impl Client {
     }
 
     /// A put whose body this thread reads while it is on its way.
-    fn send<T: Send + 'static, F>(
+    fn send_from<T: Send + 'static, F>(
         &self,
         mut from: impl Read,
         len: Option<u64>,

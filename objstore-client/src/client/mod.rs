@@ -14,6 +14,7 @@ mod keys;
 mod level;
 mod lines;
 mod list;
+mod messages;
 mod put;
 mod stats;
 mod status;
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderValue};
 
 pub use builder::ClientBuilder;
 use endpoints::Endpoints;
+pub use messages::Subscription;
 
 use crate::error::{Error, ErrorKind};
 use crate::transport::{Patience, Transport};
@@ -66,7 +68,7 @@ use crate::wire::headers;
 /// |---|---|
 /// | reads | always |
 /// | put, delete, set_level, by id and by key | when it has no [conditions](crate::options::Conditions), or it is certain that no node did it |
-/// | new ids, what waits for the bucket, forgetting a node | when it is certain that no node did it; ids always |
+/// | new ids, messages, what waits for the bucket, forgetting a node | when it is certain that no node did it; ids always |
 ///
 /// A put needs its body again for that: see [`Body::restartable`](crate::Body::restartable). A
 /// stream is sent again only where nothing of it was taken, as when no connection was to be had. A

@@ -2,6 +2,7 @@
 //! here; the node's HTTP service and every client use it.
 
 pub mod headers;
+pub mod messages;
 pub mod private;
 pub mod routes;
 mod status;

@@ -30,6 +30,8 @@ pub const RETRY_UPLOAD: &str = "/api/v1/uploads/retry/";
 pub const DROP_UPLOAD: &str = "/api/v1/uploads/drop/";
 /// `POST`: gives up a member of the cluster that will not come back, by the id of that node.
 pub const FORGET: &str = "/api/v1/forget/";
+/// `GET`: [`super::messages::Messages`] as JSON; `?after=NEXT&wait=MILLISECONDS`. `POST`: sends one.
+pub const MESSAGES: &str = "/api/v1/messages";
 /// `GET`: version of the program.
 pub const VERSION: &str = "/api/v1/version";
 /// `GET`: the node's id.

@@ -202,7 +202,7 @@ impl Inner {
             return Ok(());
         }
         let known = self.shared.horizon();
-        let among: BTreeSet<_> = peer.among.iter().copied().map(NodeId).collect();
+        let among: BTreeSet<_> = peer.among.iter().copied().map(NodeId::from_u128).collect();
         let before = match among.contains(&self.node_id) {
             true => horizon,
             false => horizon.min(self.known_by_all()),

@@ -216,7 +216,7 @@ impl Inner {
                 .with_retry_after(Duration::from_secs(1))
         })?;
         let records = frames::read(frame)?.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if records.iter().any(|record| record.stamp.node != caller.node.0) {
+        if records.iter().any(|record| record.stamp.node != caller.node.to_u128()) {
             return Err(Error::new(ErrorKind::Forbidden, "a node announces its own changes only"));
         }
         self.merge(records).await?;
@@ -252,12 +252,12 @@ mod tests {
     #[test]
     fn a_second_turn_waits_for_the_end_of_the_first_and_does_not_end_it() {
         let taking = Mutex::default();
-        let first = Turn::take(&taking, NodeId(1));
+        let first = Turn::take(&taking, NodeId::from_u128(1));
         assert!(first.is_some());
-        assert!(Turn::take(&taking, NodeId(1)).is_none());
-        assert!(Turn::take(&taking, NodeId(1)).is_none());
-        assert!(Turn::take(&taking, NodeId(2)).is_some());
+        assert!(Turn::take(&taking, NodeId::from_u128(1)).is_none());
+        assert!(Turn::take(&taking, NodeId::from_u128(1)).is_none());
+        assert!(Turn::take(&taking, NodeId::from_u128(2)).is_some());
         drop(first);
-        assert!(Turn::take(&taking, NodeId(1)).is_some());
+        assert!(Turn::take(&taking, NodeId::from_u128(1)).is_some());
     }
 }

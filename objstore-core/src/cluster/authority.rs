@@ -101,7 +101,7 @@ pub(super) fn verify(
         .verify_for_usage(algorithms, &anchors, &[], now, usage, None, None)
         .map_err(refused)?;
     let mut names = certificate.valid_uri_names().filter_map(|name| name.strip_prefix(NODE_NAME));
-    match (names.next().and_then(NodeId::parse), names.next()) {
+    match (names.next().and_then(|text| text.parse().ok()), names.next()) {
         (Some(node), None) => Ok(node),
         _ => Err(TlsError::InvalidCertificate(CertificateError::NotValidForName)),
     }

@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_node_cannot_take_it_all() {
-        let (budget, a, b) = (Budget::default(), NodeId(1), NodeId(2));
+        let (budget, a, b) = (Budget::default(), NodeId::from_u128(1), NodeId::from_u128(2));
         let taken: Vec<_> = (0..REQUESTS_OF_ONE).map(|_| budget.request(a).unwrap()).collect();
         assert_eq!(budget.request(a).unwrap_err().kind(), ErrorKind::Busy);
         assert!(budget.request(b).is_ok());
@@ -95,7 +95,7 @@ mod tests {
     async fn a_frame_that_says_it_is_too_long_is_not_read() {
         let never = futures_util::stream::pending();
         let body = Body::from_stream(never, Some(FRAME_MAX as u64 + 1));
-        let refused = Budget::default().frame(NodeId(1), body, FRAME_MAX).await;
+        let refused = Budget::default().frame(NodeId::from_u128(1), body, FRAME_MAX).await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::TooLarge);
     }
 }

@@ -62,7 +62,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn members(&self) -> Vec<NodeId> {
-        self.members.iter().copied().map(NodeId).collect()
+        self.members.iter().copied().map(NodeId::from_u128).collect()
     }
 }
 

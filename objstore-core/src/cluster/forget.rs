@@ -58,7 +58,8 @@ impl Inner {
     /// `POST /private/v1/forget`.
     pub(crate) async fn answer_forget(&self, frame: Bytes) -> Result<Response<Body>, Error> {
         let forget: Option<Forget> = serde_json::from_slice(&frame).ok();
-        let named = forget.and_then(|forget| Some((NodeId::parse(&forget.node)?, forget.at)));
+        let named =
+            forget.and_then(|forget| Some((forget.node.parse::<NodeId>().ok()?, forget.at)));
         let Some((id, at)) = named else {
             return Err(Error::new(ErrorKind::InvalidRequest, "this names no member"));
         };

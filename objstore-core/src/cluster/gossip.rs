@@ -57,7 +57,7 @@ impl Inner {
     /// Sends a packet, and takes what comes back. A packet that is lost is not missed.
     async fn gossip(&self, to: &Life, packet: Bytes) {
         let Some(membership) = self.cluster.membership.get() else { return };
-        let id = NodeId(to.node);
+        let id = NodeId::from_u128(to.node);
         let words = membership.doubt(id).into_iter().collect();
         match tokio::time::timeout(TIMEOUT, self.exchange(to, words, vec![packet.to_vec()])).await {
             Ok(Ok(answer)) => {
@@ -87,7 +87,7 @@ impl Inner {
         let envelope = Envelope { now: self.env.clock.wall_nanos(), words, packets };
         let request = post(routes::GOSSIP, encode(&envelope))?;
         let peers = &self.cluster.peers;
-        let answer = peers.call_at(&to.addr, Some(NodeId(to.node)), request).await?;
+        let answer = peers.call_at(&to.addr, Some(NodeId::from_u128(to.node)), request).await?;
         decode(&answer.into_body().collect(FRAME_MAX).await?)
     }
 
@@ -128,7 +128,12 @@ impl Inner {
         let live = membership.live();
         let Some(word) = membership.leave() else { return };
         let tell = live.iter().map(|peer| {
-            let to = Life { node: peer.id.0, generation: 0, boot: 0, addr: peer.addr.to_string() };
+            let to = Life {
+                node: peer.id.to_u128(),
+                generation: 0,
+                boot: 0,
+                addr: peer.addr.to_string(),
+            };
             let word = word.clone();
             async move { self.exchange(&to, vec![word], Vec::new()).await.is_ok() }
         });

@@ -121,7 +121,7 @@ impl Inner {
         for _ in 0..3 {
             let answer = tokio::time::timeout(TIMEOUT, self.ask_who(addr, None, &hello)).await;
             let answer = answer.map_err(|_| no_answer())??;
-            let Some(id) = NodeId::parse(&answer.node) else { return Err(no_node()) };
+            let Some(id) = answer.node.parse::<NodeId>().ok() else { return Err(no_node()) };
             if id == self.node_id && answer.boot == self.cluster.boot {
                 return Ok(Met::Itself);
             }
@@ -205,7 +205,7 @@ impl Inner {
     fn meet(&self, id: NodeId, hello: &Hello) -> Option<u64> {
         let membership = self.cluster.membership.get()?;
         let life = Life {
-            node: id.0,
+            node: id.to_u128(),
             generation: hello.generation,
             boot: hello.boot,
             addr: hello.addr.clone(),

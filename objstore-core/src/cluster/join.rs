@@ -172,7 +172,8 @@ impl Inner {
         };
         let mut live = Vec::new();
         for info in list {
-            let Some(id) = NodeId::parse(&info.node_id).filter(|id| *id != self.node_id) else {
+            let Some(id) = info.node_id.parse::<NodeId>().ok().filter(|id| *id != self.node_id)
+            else {
                 continue;
             };
             let is_forgotten = info.state == PeerState::Forgotten;

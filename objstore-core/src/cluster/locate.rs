@@ -185,7 +185,7 @@ impl Inner {
     ) -> Option<PeerReply> {
         let (id, stamp) = (origin.record.id, origin.record.stamp);
         let mut likely = self.exchange.holders(id, stamp);
-        likely.push(NodeId(stamp.node));
+        likely.push(NodeId::from_u128(stamp.node));
         let mut likely: VecDeque<_> = self
             .askable(likely.iter().copied())
             .filter(|p| !search.asked.contains(&p.id))
@@ -354,7 +354,7 @@ impl Inner {
     fn holder_is_away(&self, origin: &Origin) -> bool {
         let (id, stamp) = (origin.record.id, origin.record.stamp);
         let mut holders = self.exchange.holders(id, stamp);
-        holders.push(NodeId(stamp.node));
+        holders.push(NodeId::from_u128(stamp.node));
         holders.iter().any(|node| {
             *node != self.node_id
                 && self.cluster.peers.get(*node).is_none()

@@ -67,7 +67,7 @@ impl Members {
     pub(super) fn load(store: &dyn JournalStore) -> Result<Self, StoreError> {
         let mut members = BTreeMap::new();
         each(store, PREFIX, |key, value| {
-            let id = key.try_into().map(|bytes| NodeId(u128::from_be_bytes(bytes)));
+            let id = key.try_into().map(|bytes| NodeId::from_u128(u128::from_be_bytes(bytes)));
             let id = id.map_err(|_| StoreError::Damaged("a member of no id".into()))?;
             let Kept { addr, last_seen, forgotten } = decode(value)?;
             let noted_seen = last_seen;
@@ -175,7 +175,7 @@ impl Members {
         std::mem::take(dirty)
             .into_iter()
             .map(|id| {
-                let key = [PREFIX, &id.0.to_be_bytes()].concat();
+                let key = [PREFIX, &id.to_u128().to_be_bytes()].concat();
                 let kept = members.get_mut(&id).map(|member| {
                     member.noted_seen = member.last_seen;
                     let Member { addr, last_seen, forgotten, .. } = member.clone();

@@ -150,20 +150,21 @@ impl Membership {
         let inner = self.lock();
         let members = inner.swim.iter_members();
         members
-            .map(|m| Peer { id: NodeId(m.id().node), addr: m.id().addr.as_str().into() })
+            .map(|m| Peer { id: NodeId::from_u128(m.id().node), addr: m.id().addr.as_str().into() })
             .collect()
     }
 
     /// What is known of a node's last life.
     pub(super) fn known(&self, node: NodeId) -> Option<Word> {
         let inner = self.lock();
-        inner.swim.iter_membership_state().find(|m| m.id().node == node.0).cloned()
+        inner.swim.iter_membership_state().find(|m| m.id().node == node.to_u128()).cloned()
     }
 
     /// A life of a node that answered; whether it counts as alive now.
     pub(super) fn meet(&self, life: &Life) -> bool {
         self.apply([Word::alive(life.clone())]);
-        self.known(NodeId(life.node)).is_some_and(|m| m.id() == life && m.state() != State::Down)
+        self.known(NodeId::from_u128(life.node))
+            .is_some_and(|m| m.id() == life && m.state() != State::Down)
     }
 
     /// Goes on as a life above this generation, if it is not one already.
@@ -182,14 +183,16 @@ impl Membership {
     pub(super) fn receive(&self, from: NodeId, boot: u32, envelope: Envelope) {
         let me = self.me().node;
         self.apply(envelope.words.into_iter().filter(|word| match word.state() {
-            State::Down => word.id().node == from.0,
+            State::Down => word.id().node == from.to_u128(),
             State::Suspect => word.id().node == me,
             State::Alive => false,
         }));
         let mut inner = self.lock();
         for packet in envelope.packets {
             let header = foca::Codec::<Life>::decode_header(&mut PostcardCodec, &packet[..]);
-            if header.is_ok_and(|header| (header.src.node, header.src.boot) == (from.0, boot)) {
+            if header
+                .is_ok_and(|header| (header.src.node, header.src.boot) == (from.to_u128(), boot))
+            {
                 inner.act(|swim, runtime| swim.handle_data(&packet, runtime));
             }
         }
@@ -212,7 +215,7 @@ impl Membership {
         let mut inner = self.lock();
         let queued = std::mem::take(&mut inner.outgoing);
         let (here, rest) =
-            queued.into_iter().partition::<VecDeque<_>, _>(|(to, _)| to.node == node.0);
+            queued.into_iter().partition::<VecDeque<_>, _>(|(to, _)| to.node == node.to_u128());
         inner.outgoing = rest;
         here.into_iter().map(|(_, packet)| packet.to_vec()).collect()
     }

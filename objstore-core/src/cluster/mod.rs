@@ -53,7 +53,7 @@ pub use key::ClusterKey;
 pub(crate) use locate::{Exchange, Locator};
 use members::Members;
 use membership::{Life, Membership};
-pub use messages::{Message, Received, Subscription};
+pub use messages::Subscription;
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
 pub(crate) use trust::Trust;
@@ -77,7 +77,7 @@ pub(crate) struct Cluster {
     pub(crate) peers: Peers,
     /// Drawn at the start: tells two processes with one node id apart.
     pub(crate) boot: u32,
-    messages: Messages,
+    messages: Arc<Messages>,
     pub(crate) budget: Budget,
     /// For other nodes, and for operators.
     listening: Mutex<Vec<Box<dyn Listening>>>,
@@ -119,7 +119,7 @@ impl Cluster {
         Ok(Self {
             peers: Peers::new(network, me, boot, settings.tag.clone()),
             boot,
-            messages: Messages::new(),
+            messages: Arc::new(Messages::new()),
             budget: Budget::default(),
             listening: Mutex::default(),
             debug: Mutex::default(),
@@ -175,6 +175,11 @@ impl Cluster {
         }
     }
 
+    /// The node does not want requests any more.
+    pub(crate) fn drains(&self) {
+        self.messages.wake();
+    }
+
     /// Nobody is answered any more.
     pub(crate) fn stop(&self) {
         drop(std::mem::take(&mut *lock(&self.listening)));
@@ -215,12 +220,12 @@ impl Cluster {
         while let Some(event) = membership.next_event() {
             match event {
                 OwnedNotification::MemberUp(life) => {
-                    tracing::info!(node = %NodeId(life.node), addr = %life.addr, "a node is there");
+                    tracing::info!(node = %NodeId::from_u128(life.node), addr = %life.addr, "a node is there");
                     self.there_is(&life, now);
                 }
                 OwnedNotification::Rename(_, life) => self.there_is(&life, now),
                 OwnedNotification::MemberDown(life) => {
-                    tracing::warn!(node = %NodeId(life.node), addr = %life.addr, "a node is gone");
+                    tracing::warn!(node = %NodeId::from_u128(life.node), addr = %life.addr, "a node is gone");
                 }
                 OwnedNotification::Rejoin(_) => {
                     tracing::warn!("the other nodes took this one for gone; it is back");
@@ -232,7 +237,7 @@ impl Cluster {
     }
 
     fn there_is(&self, life: &Life, now: u64) {
-        self.members.seen(NodeId(life.node), &life.addr, now);
+        self.members.seen(NodeId::from_u128(life.node), &life.addr, now);
         self.strangers.notify_one();
     }
 
@@ -276,7 +281,7 @@ impl Inner {
         let listening = network.listen(address, PrivateService::new(Arc::downgrade(self))).await?;
         let addr = address::advertised(network.as_ref(), listening.local_addr(), settings).await?;
         let me = Life {
-            node: self.node_id.0,
+            node: self.node_id.to_u128(),
             generation: self.env.clock.wall_nanos() / 1_000_000,
             boot: self.cluster.boot,
             addr,

@@ -15,7 +15,7 @@ pub(crate) fn order(id: ObjectId, nodes: impl IntoIterator<Item = NodeId>) -> Ve
 
 fn weight(id: ObjectId, node: NodeId) -> [u8; 16] {
     let mut hash = blake3::Hasher::new();
-    hash.update(&id.to_bytes()).update(&node.0.to_be_bytes());
+    hash.update(&id.to_bytes()).update(&node.to_u128().to_be_bytes());
     let mut weight = [0; 16];
     hash.finalize_xof().fill(&mut weight);
     weight
@@ -31,16 +31,18 @@ mod tests {
 
     #[test]
     fn objects_are_spread_evenly_and_only_those_of_a_lost_node_move() {
-        let nodes: Vec<_> = (1..=5).map(NodeId).collect();
+        let nodes: Vec<_> = (1..=5).map(NodeId::from_u128).collect();
         let mut owned = [0; 6];
         for n in 0..10_000 {
             let all = order(id(n), nodes.iter().copied());
             let mut backwards = nodes.clone();
             backwards.reverse();
             assert_eq!(all, order(id(n), backwards), "whoever asks");
-            owned[usize::try_from(all[0].0).unwrap()] += 1;
-            let without = order(id(n), nodes.iter().copied().filter(|node| *node != NodeId(3)));
-            let rest: Vec<_> = all.into_iter().filter(|node| *node != NodeId(3)).collect();
+            owned[usize::try_from(all[0].to_u128()).unwrap()] += 1;
+            let without =
+                order(id(n), nodes.iter().copied().filter(|node| *node != NodeId::from_u128(3)));
+            let rest: Vec<_> =
+                all.into_iter().filter(|node| *node != NodeId::from_u128(3)).collect();
             assert_eq!(without, rest);
         }
         assert!(owned[1..].iter().all(|count| (1_800..2_200).contains(count)), "{owned:?}");

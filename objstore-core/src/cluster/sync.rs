@@ -191,11 +191,11 @@ impl Inner {
                 .agreements
                 .among()
                 .iter()
-                .map(|id| id.0)
+                .map(|id| id.to_u128())
                 .take(compare::MEMBERS)
                 .collect(),
             floor: self.floor(),
-            members: members.into_iter().map(|id| id.0).take(compare::MEMBERS).collect(),
+            members: members.into_iter().map(|id| id.to_u128()).take(compare::MEMBERS).collect(),
             is_behind: false,
         })
     }
@@ -218,7 +218,11 @@ impl Inner {
             let offer = is_behind.then(|| Offer {
                 horizon: theirs.horizon,
                 known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
-                members: members.iter().filter(|id| **id != self.node_id).map(|id| id.0).collect(),
+                members: members
+                    .iter()
+                    .filter(|id| **id != self.node_id)
+                    .map(|id| id.to_u128())
+                    .collect(),
             });
             if offer.is_none() {
                 self.collect_like(&theirs).await?;

@@ -12,6 +12,7 @@ mod keys;
 mod level;
 mod list;
 mod members;
+mod messages;
 mod metrics;
 mod openapi;
 mod operator;

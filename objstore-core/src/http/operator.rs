@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use http::{Method, Response};
+use objstore_client::types::Message;
+use objstore_client::wire::messages::Sent;
 use objstore_client::wire::private::routes;
 use objstore_client::{Body, Error, ErrorKind};
 
 use super::answer;
 use super::private::{allowed, delete, no_such_route, takes};
-use crate::cluster::Message;
 use crate::node::Inner;
 
 pub(super) async fn dispatch(
@@ -21,8 +22,8 @@ pub(super) async fn dispatch(
         (routes::PING, &Method::GET) => Ok(answer::text(format!("{}\n", inner.node_id))),
         (routes::NODES, &Method::GET) => Ok(answer::json(&inner.all_infos())),
         (routes::MESSAGE, &Method::POST) => {
-            let taken = inner.spread_message(body.collect(Message::MAX).await?).await?;
-            Ok(answer::json(&serde_json::json!({ "nodes": taken })))
+            let nodes = inner.spread_message(body.collect(Message::MAX).await?).await?;
+            Ok(answer::json(&Sent { nodes }))
         }
         (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {

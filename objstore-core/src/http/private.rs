@@ -184,7 +184,7 @@ pub(super) fn no_such_route() -> Error {
 /// Who asks, and whether it may: it has to speak our protocol, belong to our cluster, and mean us.
 fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
     let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let node = |name: &str| field(name).and_then(NodeId::parse);
+    let node = |name: &str| field(name).and_then(|text| text.parse().ok());
     let refuse = |why: String| {
         let who = field(headers::NODE).unwrap_or("somebody without an id");
         inner.cluster.log_refusal(who, &why);

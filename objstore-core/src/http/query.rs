@@ -11,9 +11,20 @@ pub(super) fn value(head: &http::request::Parts, name: &str) -> Option<String> {
     })
 }
 
+/// A time in milliseconds; one that is beyond any number counts as the longest.
+pub(super) fn millis(text: &str) -> Result<u64, Error> {
+    number(text).ok_or_else(|| request::invalid("wait is a number of milliseconds"))
+}
+
 /// The number of things on a page; one that is beyond any number counts as the greatest.
 pub(super) fn limit(text: &str) -> Result<usize, Error> {
+    let limit = number(text).filter(|limit| *limit > 0);
+    let limit = limit.ok_or_else(|| request::invalid("limit is a number from 1 up"))?;
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Digits as a number, or the greatest there is.
+fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let limit = is_number.then(|| text.parse().unwrap_or(usize::MAX)).filter(|limit| *limit > 0);
-    limit.ok_or_else(|| request::invalid("limit is a number from 1 up"))
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }

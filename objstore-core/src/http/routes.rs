@@ -17,6 +17,7 @@ pub(super) enum Route<'a> {
     RetryUpload(&'a str),
     DropUpload(&'a str),
     Forget(&'a str),
+    Messages,
     Uploads,
     List,
     Version,
@@ -33,7 +34,7 @@ pub(super) enum Route<'a> {
 pub(super) type Row = (&'static str, fn(&str) -> Route<'_>);
 
 /// The table of routes, the hot ones first. `openapi.json` describes each.
-pub(super) const TABLE: [Row; 20] = [
+pub(super) const TABLE: [Row; 21] = [
     (routes::GET, |id| Route::Object(id)),
     (routes::PUT, |_| Route::Put),
     (routes::KEY, |key| Route::Key(key)),
@@ -47,6 +48,7 @@ pub(super) const TABLE: [Row; 20] = [
     (routes::RETRY_UPLOAD, |id| Route::RetryUpload(id)),
     (routes::DROP_UPLOAD, |id| Route::DropUpload(id)),
     (routes::FORGET, |node| Route::Forget(node)),
+    (routes::MESSAGES, |_| Route::Messages),
     (routes::VERSION, |_| Route::Version),
     (routes::PING, |_| Route::Ping),
     (routes::STATS, |_| Route::Stats),
@@ -71,6 +73,7 @@ impl Route<'_> {
             Self::Put => "POST, PUT",
             Self::Object(_) => "GET, HEAD, DELETE",
             Self::Key(_) => "GET, HEAD, PUT, DELETE",
+            Self::Messages => "GET, HEAD, POST",
             Self::Delete(_)
             | Self::Level(_)
             | Self::RetryUpload(_)
@@ -95,12 +98,14 @@ impl Route<'_> {
                 Needs::Scope(Scope::Admin)
             }
             Self::Put | Self::Delete(_) | Self::Level(_) => Needs::Scope(Scope::Write),
+            Self::Messages if *method == Method::POST => Needs::Scope(Scope::Write),
             Self::Object(_) | Self::Key(_) if changes => Needs::Scope(Scope::Write),
             Self::Object(_)
             | Self::Key(_)
             | Self::Meta(_)
             | Self::Keys
             | Self::List
+            | Self::Messages
             | Self::Uploads
             | Self::Stats
             | Self::Metrics => Needs::Scope(Scope::Read),

@@ -17,7 +17,8 @@ use super::intake::{self, Pending};
 use super::metrics::ServiceMetrics;
 use super::routes::{Needs, Op, Route, route};
 use super::{
-    answer, delete, get, guard, keys, level, list, members, openapi, put, request, status, uploads,
+    answer, delete, get, guard, keys, level, list, members, messages, openapi, put, request,
+    status, uploads,
 };
 use crate::node::Node;
 use crate::ops::Target;
@@ -217,9 +218,11 @@ impl PublicService {
         }
         // The node's credentials for the bucket are not everyone's.
         let near = shared.loopback || matches!(asker, Asker::Holder(_));
-        // A node at its limit is alive, and has to be seen to be at its limit.
+        // A node at its limit is alive, and has to be seen to be at its limit; and who waits for
+        // messages is no load.
         let _permit = match route {
             Route::Health | Route::Ready | Route::Metrics => None,
+            Route::Messages if head.method != Method::POST => None,
             _ => Some(shared.requests.try_acquire().map_err(|_| intake::busy())?),
         };
         match route {
@@ -235,6 +238,8 @@ impl PublicService {
             Route::RetryUpload(id) => uploads::retry(node, request::id(id)?).await,
             Route::DropUpload(id) => uploads::drop(node, request::id(id)?).await,
             Route::Forget(id) => members::forget(node, id).await,
+            Route::Messages if head.method == Method::POST => messages::send(node, body).await,
+            Route::Messages => messages::messages(node, head).await,
             Route::Put => put::put(node, head, body).await,
             Route::Meta(id) => {
                 get::meta(node, self.reachable(request::id(id)?, near).await?, head).await

@@ -1,7 +1,7 @@
 //! The id of a node whose journal is all it keeps: one on a disk has it in its state directory.
 
+use super::NodeId;
 use super::format::{decode, encode};
-use super::stamp::NodeId;
 use super::store::{Batch, JournalStore, Space, StoreError};
 
 const KEY: &[u8] = b"node";
@@ -16,10 +16,10 @@ pub(crate) fn settle_node_id(
     if let Some(value) = store.get(Space::Meta, KEY)?
         && !renew
     {
-        return Ok(NodeId(decode(&value)?));
+        return Ok(NodeId::from_u128(decode(&value)?));
     }
     let mut batch = Batch::default();
-    batch.put(Space::Meta, KEY, encode(&fresh.0));
+    batch.put(Space::Meta, KEY, encode(&fresh.to_u128()));
     store.commit(&batch)?;
     Ok(fresh)
 }

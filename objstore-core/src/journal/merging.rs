@@ -112,13 +112,13 @@ impl Writer {
             }
             // Who replaces a version of its own sees to the remote itself.
             let of_two = waited && lost.entry.record.stamp.node != stamp.node;
-            if of_two || lost.entry.record.stamp.node == self.stamps.node().0 {
+            if of_two || lost.entry.record.stamp.node == self.stamps.node().to_u128() {
                 group.todo(Chore::Verify, id, stamp);
             }
         }
         // What this node wrote and does not know was lost with its disk: whether it had been stored
         // nobody else can tell.
-        let is_own = stamp.node == self.stamps.node().0;
+        let is_own = stamp.node == self.stamps.node().to_u128();
         if is_own
             && record
                 .live

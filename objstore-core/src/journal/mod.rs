@@ -22,8 +22,9 @@ mod todo;
 mod writer;
 
 pub use memory_store::MemoryJournal;
-pub use stamp::NodeId;
 pub use store::{Batch, JournalStore, Space, StoreError};
+
+pub(crate) use objstore_client::types::NodeId;
 
 pub(crate) use change::{Change, Committed, HeldBody, NewBody, Put, Queue, WriterHandle};
 pub(crate) use digest::{DEPTH, Digest, FANOUT};

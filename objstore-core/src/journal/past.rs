@@ -6,9 +6,10 @@ use bytes::Bytes;
 use objstore_client::types::ObjectId;
 use serde::{Deserialize, Serialize};
 
+use super::NodeId;
 use super::format::{decode, encode};
 use super::intents::Note;
-use super::stamp::{NodeId, Stamp};
+use super::stamp::Stamp;
 use super::store::{JournalStore, Space, StoreError};
 
 /// Tombstones in order of their stamps, so that the old ones are found without a scan.
@@ -111,7 +112,7 @@ impl Horizon {
 
 /// The note of the nodes every one of which knew of all deletes before the horizon.
 pub(crate) fn among(nodes: &BTreeSet<NodeId>) -> Note {
-    let nodes: Vec<_> = nodes.iter().map(|node| node.0).collect();
+    let nodes: Vec<_> = nodes.iter().map(|node| node.to_u128()).collect();
     Note { key: Bytes::from_static(AMONG), value: Some(encode(&nodes)) }
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn among(nodes: &BTreeSet<NodeId>) -> Note {
 pub(crate) fn load_among(store: &dyn JournalStore) -> Result<BTreeSet<NodeId>, StoreError> {
     let nodes = store.get(Space::Meta, AMONG)?;
     let nodes: Vec<u128> = nodes.map(|value| decode(&value)).transpose()?.unwrap_or_default();
-    Ok(nodes.into_iter().map(NodeId).collect())
+    Ok(nodes.into_iter().map(NodeId::from_u128).collect())
 }
 
 /// What this node and another have of each other, in times of stamps.
@@ -135,13 +136,13 @@ pub(crate) struct Agreed {
 
 impl Agreed {
     pub(crate) fn note(self, node: NodeId) -> Note {
-        let key = [SYNC, node.0.to_be_bytes().as_slice()].concat().into();
+        let key = [SYNC, node.to_u128().to_be_bytes().as_slice()].concat().into();
         Note { key, value: Some(encode(&self)) }
     }
 
     /// The note that nothing is known of a node any more.
     pub(crate) fn over(node: NodeId) -> Note {
-        let key = [SYNC, node.0.to_be_bytes().as_slice()].concat().into();
+        let key = [SYNC, node.to_u128().to_be_bytes().as_slice()].concat().into();
         Note { key, value: None }
     }
 
@@ -151,7 +152,7 @@ impl Agreed {
         super::intents::each(store, SYNC, |key, value| {
             let node = key.try_into().map(u128::from_be_bytes);
             let node = node.map_err(|_| StoreError::Damaged("a note of no node".into()))?;
-            all.push((NodeId(node), decode(value)?));
+            all.push((NodeId::from_u128(node), decode(value)?));
             Ok(())
         })?;
         Ok(all)

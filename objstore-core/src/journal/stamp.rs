@@ -2,31 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use objstore_client::types::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::env::Clock;
-
-/// A node of the cluster: a ULID, made once and kept in the state directory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub(crate) u128);
-
-impl NodeId {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        ulid::Ulid::from_string(text).ok().map(|ulid| Self(u128::from_be_bytes(ulid.to_bytes())))
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&ulid::Ulid::from_bytes(self.0.to_be_bytes()).to_string())
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The name of one version of one object, unique in the cluster and ordered: a hybrid logical
 /// clock (Kulkarni et al., "Logical Physical Clocks", 2014) with the logical part folded into the
@@ -106,7 +85,7 @@ impl StampSource {
             .last
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, above)
             .unwrap_or_else(|last| last);
-        Stamp { time: wall.max(last.saturating_add(1)), node: self.node.0, boot: self.boot }
+        Stamp { time: wall.max(last.saturating_add(1)), node: self.node.to_u128(), boot: self.boot }
     }
 }
 
@@ -126,7 +105,7 @@ mod tests {
     #[test]
     fn stamps_rise_even_when_the_clock_lies_behind() {
         let future = u64::MAX / 2;
-        let source = StampSource::new(Arc::new(SystemClock), NodeId(1), 1, future);
+        let source = StampSource::new(Arc::new(SystemClock), NodeId::from_u128(1), 1, future);
         let (first, second) = (source.next(), source.next());
         assert!(first.time > future && second > first);
     }

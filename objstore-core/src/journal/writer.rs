@@ -852,7 +852,7 @@ impl Writer {
         let news: BTreeSet<_> = group.news.iter().collect();
         let changed = |(id, record): (ObjectId, Option<Bytes>)| {
             let stamp = group.newest.get(&id)?.as_ref()?.entry.record.stamp;
-            Some(Changed { record: record?, is_ours: stamp.node == self.stamps.node().0 })
+            Some(Changed { record: record?, is_ours: stamp.node == self.stamps.node().to_u128() })
         };
         changes.into_iter().filter(|(id, _)| news.contains(id)).filter_map(changed).collect()
     }

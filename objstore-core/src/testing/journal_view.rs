@@ -112,7 +112,7 @@ fn seen(store: &dyn JournalStore, value: &[u8]) -> Result<SeenRecord, StoreError
     Ok(SeenRecord {
         id: record.id,
         time: record.stamp.time,
-        node: NodeId(record.stamp.node),
+        node: NodeId::from_u128(record.stamp.node),
         record: encode_record(record).to_vec(),
         live,
         held,

@@ -22,7 +22,6 @@ pub(crate) use listener::debug;
 use super::trust::Trust;
 use crate::env::{Clock, Listening, Network, NetworkFuture};
 use crate::http::PrivateService;
-use crate::journal::NodeId;
 use pool::Pool;
 
 /// What hyper may gather in a connection before it writes, and read before it is asked to.
@@ -75,7 +74,7 @@ impl Network for TcpNetwork {
     ) -> NetworkFuture<'a, Result<http::Response<Body>, Error>> {
         Box::pin(async move {
             let meant = request.headers().get(headers::TO).and_then(|id| id.to_str().ok());
-            let meant = meant.and_then(NodeId::parse);
+            let meant = meant.and_then(|text| text.parse().ok());
             let (response, lease) = self.pool.call(to, meant, request).await?;
             Ok(response.map(|body| answer::body(body, lease)))
         })

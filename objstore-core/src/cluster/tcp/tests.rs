@@ -17,7 +17,7 @@ use crate::journal::NodeId;
 use crate::settings::{ClusterSettings, Settings};
 use crate::{Node, Received};
 
-const STRANGER: NodeId = NodeId(0x0185_0000_0000_0000_0000_0000_0000_0001);
+const STRANGER: NodeId = NodeId::from_u128(0x0185_0000_0000_0000_0000_0000_0000_0001);
 
 fn key() -> ClusterKey {
     ClusterKey::generate().unwrap()
@@ -216,7 +216,7 @@ async fn a_node_speaks_for_itself_only() {
     let message = |node: NodeId| {
         ask("POST", routes::MESSAGE, node).body(Body::from(node.to_string())).unwrap()
     };
-    for other in [a.id(), NodeId(STRANGER.0 + 1)] {
+    for other in [a.id(), NodeId::from_u128(STRANGER.to_u128() + 1)] {
         assert_eq!(caller.call(&at, message(other)).await.unwrap().0, 403);
     }
     assert_eq!(caller.call(&at, message(STRANGER)).await.unwrap().0, 200);
@@ -230,7 +230,7 @@ async fn nothing_is_sent_to_a_node_that_is_not_the_one_meant() {
     let (_a, at) = node(&[&key]).await;
     let caller = Caller::with(&[&key]);
     let request = ask("POST", routes::MESSAGE, STRANGER)
-        .header(headers::TO, NodeId(7).to_string())
+        .header(headers::TO, NodeId::from_u128(7).to_string())
         .body(Body::from("secret"))
         .unwrap();
     let error = caller.call(&at, request).await.unwrap_err();

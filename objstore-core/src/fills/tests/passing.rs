@@ -24,7 +24,7 @@ impl Others for Peers {
         units: Range<u64>,
         search: &'a mut Search,
     ) -> OthersFuture<'a, Sought> {
-        let node = NodeId(search.asked.len() as u128 + 1);
+        let node = NodeId::from_u128(search.asked.len() as u128 + 1);
         search.asked.insert(node);
         let broken = self.last_for.lock().unwrap().pop();
         let end = broken.map_or(units.end, |units_sent| units.end.min(units.start + units_sent));
