@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use objstore_core::env::{Listening, Network, NetworkFuture};
 use objstore_core::journal::{Batch, JournalStore, Space};
-use objstore_core::options::{DeleteOptions, GetOptions, PutOptions, WriteMode};
+use objstore_core::options::{ByteRange, DeleteOptions, GetOptions, PutOptions, WriteMode};
 use objstore_core::remote::{MemoryRemote, RemoteCondition, RemotePart, RemoteStore};
 use objstore_core::testing::{CountingRemote, Link, Steps};
 use objstore_core::types::Level;
@@ -107,6 +107,29 @@ async fn a_lost_body_of_level_0_says_so_and_one_out_of_reach_does_not() {
     nodes.cut(0, false);
     until("it is read again", async || got(&nodes[1], id, GetOptions::default()).await.is_ok())
         .await;
+}
+
+/// Said at once, and not where the part that is here ends.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_which_only_a_part_is_here_is_not_begun_when_the_rest_is_out_of_reach() {
+    let nodes = nodes(3, &bucket()).await;
+    let (id, body) = (nodes[0].new_id(), pattern(3_000_000));
+    nodes[0].put(id, body.clone(), PutOptions::default()).await.unwrap();
+    known(&nodes[1], id).await;
+    let mut part = GetOptions::default();
+    part.range = Some(ByteRange::FromTo(0, 199_999));
+    for _ in 0..2 {
+        assert!(got(&nodes[1], id, part.clone()).await.unwrap().body == body[..200_000]);
+    }
+    nodes.cut(0, true);
+    let away = nodes[1].get(id, GetOptions::default()).await.unwrap_err();
+    assert_eq!(away.kind(), ErrorKind::Unavailable);
+    assert!(got(&nodes[1], id, part.clone()).await.unwrap().body == body[..200_000]);
+    nodes.cut(0, false);
+    until("it is read again", async || {
+        got(&nodes[1], id, GetOptions::default()).await.is_ok_and(|got| got.body == body)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,6 +218,11 @@ impl Fill {
         self.copies.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the remote does not have it.
+    pub(crate) fn is_with_nodes_only(&self) -> bool {
+        self.origin.etag.is_none()
+    }
+
     /// Whether what is brought is stored. Of a body that only other nodes have, what is read once
     /// passes through: the copy would cost more than the reading.
     pub(super) fn is_stored_here(&self) -> bool {

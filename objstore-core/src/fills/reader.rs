@@ -41,6 +41,15 @@ pub(crate) struct Took {
     pub(crate) from_peer: bool,
 }
 
+impl Took {
+    fn note(&mut self, via: Via) {
+        match via {
+            Via::Remote => self.from_remote = true,
+            Via::Peer => self.from_peer = true,
+        }
+    }
+}
+
 /// Reads a range of a body that is not all here (yet).
 pub(crate) struct FillReader {
     fill: Arc<Fill>,
@@ -114,6 +123,30 @@ impl FillReader {
         Ok(Some(bytes.slice(start..end)))
     }
 
+    /// Waits for the first unit of what is left that is not here: where that comes from, what
+    /// follows it most likely does too. Cancel safe.
+    pub(crate) async fn reach(&mut self) -> Result<(), FillError> {
+        let last = self.range.end.div_ceil(UNIT as u64);
+        let mut unit = self.range.start / UNIT as u64;
+        while unit < last {
+            match self.fill.find(unit, last, self.readers)? {
+                Found::InMemory | Found::Stored(_) => unit += 1,
+                Found::Unread(first) => self.fill.read_table(first).await?,
+                Found::Coming(fetch) => {
+                    if let Waited::Failed(error) = fetch.wait(unit, self.readers).await {
+                        return Err(error);
+                    }
+                    self.took.note(fetch.via());
+                    if !self.fetches.iter().any(|known| Arc::ptr_eq(known, &fetch)) {
+                        self.fetches.push_back(fetch);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn unit(&mut self, unit: u64) -> Result<Bytes, FillError> {
         let last = self.range.end.div_ceil(UNIT as u64);
         let (id, stamp) = self.fill.origin().version();
@@ -160,10 +193,7 @@ impl FillReader {
     }
 
     fn count_served(&mut self, via: Via) {
-        match via {
-            Via::Remote => self.took.from_remote = true,
-            Via::Peer => self.took.from_peer = true,
-        }
+        self.took.note(via);
         count(&self.fill.counts().units_served, 1);
     }
 

@@ -268,11 +268,16 @@ impl Inner {
         let key = opened.hot.entry.record.id;
         let mut reader = fill.reader(range);
         let first = reader.next().await.map_err(|e| Broken::of(e, key))?;
-        let took = reader.took();
-        let Some(first) = first else { return Ok((Body::default(), took)) };
+        let Some(first) = first else { return Ok((Body::default(), reader.took())) };
         if first.len() as u64 == len {
-            return Ok((first.into(), took));
+            return Ok((first.into(), reader.took()));
         }
+        // Its beginning was here, and the rest may be with nodes only that are gone: that is to be
+        // said before the first byte.
+        if fill.is_with_nodes_only() && reader.took() == Took::default() {
+            reader.reach().await.map_err(|e| Broken::of(e, key))?;
+        }
+        let took = reader.took();
         let rest = futures_util::stream::try_unfold(reader, move |mut reader| async move {
             match reader.next().await {
                 Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reader))),
