@@ -606,6 +606,8 @@ objstore_config *objstore_config_new(void);
    itself; by default, or with 0, the disk is the limit
  - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
  - new-node-id: "1" takes a new node id, for directories that were copied from another node's
+ - lost-files: "1" starts with an empty files-dir in place of one that is lost; what other nodes or
+   the bucket have comes from there
 
  Directories that are not there are made, with all above them, for the owner alone.
 

@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) node: NamedSettings,
     pub(crate) in_memory: bool,
     pub(crate) new_node_id: bool,
+    pub(crate) lost_files: bool,
     pub(crate) public_addr: Option<String>,
     pub(crate) threads: Option<usize>,
     pub(crate) thread_name: Option<String>,
@@ -79,10 +80,11 @@ const OF_THE_PROGRAM: [(&str, Shape); 4] = [
     ("drain", Shape::Flag),
 ];
 /// What concerns this library.
-const OURS: [(&str, Shape); 5] = [
+const OURS: [(&str, Shape); 6] = [
     ("public-addr", Shape::One),
     ("in-memory", Shape::Flag),
     ("new-node-id", Shape::Flag),
+    ("lost-files", Shape::Flag),
     ("threads", Shape::One),
     ("thread-name", Shape::One),
 ];
@@ -119,6 +121,7 @@ impl Settings {
         match name {
             "in-memory" => self.in_memory = flag()?,
             "new-node-id" => self.new_node_id = flag()?,
+            "lost-files" => self.lost_files = flag()?,
             "public-addr" => {
                 let address = address(one().as_ref()).map_err(|why| format!("{name}: {why}"))?;
                 self.public_addr = Some(address);
@@ -218,6 +221,8 @@ pub extern "C" fn objstore_config_new() -> *mut objstore_config {
 ///   itself; by default, or with 0, the disk is the limit
 /// - memory-bytes: most bytes of memory for hot bodies, 0 for none; an eighth of memory, 256M at most
 /// - new-node-id: "1" takes a new node id, for directories that were copied from another node's
+/// - lost-files: "1" starts with an empty files-dir in place of one that is lost; what other nodes or
+///   the bucket have comes from there
 ///
 /// Directories that are not there are made, with all above them, for the owner alone.
 ///

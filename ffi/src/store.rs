@@ -143,6 +143,9 @@ pub extern "C" fn objstore_open_node(
         if settings.new_node_id {
             builder = builder.new_node_id();
         }
+        if settings.lost_files {
+            builder = builder.lost_files();
+        }
         // Not looked at on this thread: what it starts shall have the library's signal mask.
         let started = engine.run_within(None, async move { Ok(builder.start().await?) });
         let node = started.unwrap_or_else(|| Err(closed()))?;

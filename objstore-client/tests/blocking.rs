@@ -75,12 +75,12 @@ fn it_may_be_called_and_dropped_on_a_thread_of_a_runtime() {
 
 fn every_verb(there: &There, client: &Client) {
     let mut messages = client.subscribe().unwrap();
-    assert_eq!(messages.next_within(Duration::from_millis(1)).unwrap(), None);
+    assert_eq!(messages.wait_within(Duration::from_millis(1)).unwrap(), None);
     assert_eq!(client.send("hello").unwrap(), 1);
     let hello = Received::Message(Message::new(there.node.id(), "hello".into()));
-    assert_eq!(messages.next().unwrap(), hello);
+    assert_eq!(messages.wait().unwrap(), hello);
     client.send("hello").unwrap();
-    assert_eq!(messages.next_within(Duration::from_secs(60)).unwrap(), Some(hello));
+    assert_eq!(messages.wait_within(Duration::from_secs(60)).unwrap(), Some(hello));
 
     let body = pattern(3_000_000);
     let (id, other) = (client.new_id().unwrap(), client.new_id().unwrap());

@@ -17,6 +17,7 @@ use crate::journal::{
     self, FjallJournal, Intents, JournalStore, MemoryJournal, NodeId, StampSource, StoreError,
     Writer, WriterHandle,
 };
+use crate::lost_files;
 use crate::node::{Inner, Node};
 use crate::ops::{Counts, IdSource, Seen};
 use crate::remote::{DirStore, MemoryRemote, RemoteStore, S3Settings, Uploads, Watched};
@@ -33,8 +34,15 @@ pub struct Builder {
     settings: Settings,
     env: Env,
     in_memory: bool,
-    new_node_id: bool,
+    once: Once,
     remote: Option<Arc<dyn RemoteStore>>,
+}
+
+/// What is asked for one start, and would be wrong at each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Once {
+    new_node_id: bool,
+    lost_files: bool,
 }
 
 impl Builder {
@@ -94,7 +102,17 @@ impl Builder {
 
     /// Takes on a new node id, for directories that were copied from another node's.
     pub fn new_node_id(mut self) -> Self {
-        self.new_node_id = true;
+        self.once.new_node_id = true;
+        self
+    }
+
+    /// Starts with an empty files directory in place of one that is lost, while the state directory
+    /// is not: bodies in files come from other nodes or the bucket from then on, copies of level 2
+    /// are made again in the background, and what was nowhere else is [`ErrorKind::BodyLost`].
+    /// Without it such a start is refused, as the directory may be one that is not mounted. Nothing
+    /// where no files are lost.
+    pub fn lost_files(mut self) -> Self {
+        self.once.lost_files = true;
         self
     }
 
@@ -133,16 +151,17 @@ impl Builder {
                 "an Env replaces both disk and journal, or neither".to_owned(),
             ));
         }
-        let (env, in_memory, new_node_id) = (self.env, self.in_memory, self.new_node_id);
+        let (env, in_memory, once) = (self.env, self.in_memory, self.once);
         let remote = match (self.remote, &settings.s3) {
             (None, Some(s3)) if !self.in_memory => Some(connect(s3).await?),
             (remote, _) => remote,
         };
         let blocking = Arc::clone(&env.blocking);
-        let opening = move || open(settings, env, in_memory, new_node_id, remote);
+        let opening = move || open(settings, env, in_memory, once, remote);
         let inner = env::run(blocking.as_ref(), opening).await??;
         inner.fills.join(Box::new(Locator(Arc::downgrade(&inner))));
         let node = Node::run(Arc::clone(&inner));
+        inner.let_lost_files_go().await?;
         inner.enter_cluster().await?;
         node.run_cluster();
         Ok(node)
@@ -175,13 +194,13 @@ fn open(
     settings: Settings,
     env: Env,
     in_memory: bool,
-    new_node_id: bool,
+    once: Once,
     remote: Option<Arc<dyn RemoteStore>>,
 ) -> Result<Arc<Inner>, Error> {
     let places = if in_memory || (env.disk.is_some() && env.journal.is_some()) {
-        Places::in_memory(&env, new_node_id, remote)?
+        Places::in_memory(&env, once.new_node_id, remote)?
     } else {
-        Places::on_disk(&settings, &env, new_node_id, remote)?
+        Places::on_disk(&settings, &env, once, remote)?
     };
     let trust = Trust::new(&settings.cluster, places.node_id, Arc::clone(&env.clock))?;
     let trust = Arc::new(trust);
@@ -344,13 +363,14 @@ impl Places {
     fn on_disk(
         settings: &Settings,
         env: &Env,
-        new_node_id: bool,
+        once: Once,
         remote: Option<Arc<dyn RemoteStore>>,
     ) -> Result<Self, Error> {
         let now_ms = env.clock.wall_nanos() / 1_000_000;
         let bucket = remote.as_ref().map(|remote| remote.identity());
-        let dirs = StateDir::open(settings, bucket, env.entropy.as_ref(), now_ms, new_node_id)?;
-        let (store, mark) = open_journal(&dirs)?;
+        let dirs =
+            StateDir::open(settings, bucket, env.entropy.as_ref(), now_ms, once.new_node_id)?;
+        let (store, mark) = open_journal(&dirs, once.lost_files)?;
         let disk = |path: &std::path::Path| -> Result<Arc<dyn Disk>, Error> {
             let disk = DirectoryDisk::open(path).map_err(|e| {
                 configuration(format!("{} cannot be opened ({e})", path.display())).with_source(e)
@@ -375,7 +395,10 @@ impl Places {
 }
 
 /// Opens the journal, and refuses one that has lost batches it once had.
-fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark), Error> {
+fn open_journal(
+    dirs: &StateDir,
+    lost_files: bool,
+) -> Result<(Arc<dyn JournalStore>, journal::Mark), Error> {
     let path = dirs.journal();
     let failed = |e: std::io::Error| damaged(e.into());
     let mark = journal::Mark::open(&dirs.state).map_err(failed)?;
@@ -393,7 +416,12 @@ fn open_journal(dirs: &StateDir) -> Result<(Arc<dyn JournalStore>, journal::Mark
         }
         (Err(error), _) => return Err(damaged(error)),
     };
-    dirs.claim_files(counters.file_bytes).inspect_err(|_| store.close())?;
+    let are_lost = match dirs.lacks_files(counters.file_bytes) {
+        true if lost_files => lost_files::note(&store).map_err(damaged),
+        true => Err(dirs.no_files()),
+        false => Ok(()),
+    };
+    are_lost.and_then(|()| dirs.claim_files()).inspect_err(|_| store.close())?;
     if let Some(copy) = copy {
         copy.discard().map_err(failed)?;
     }

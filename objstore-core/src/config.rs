@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ fn apply(
         "nodes" => node.cluster.nodes.push(seed(value)?),
         "tag" => node.cluster.tag = tag(value)?,
         "private-addr" => node.cluster.private_addr = Some(address(value)?),
-        "advertise-addr" => node.cluster.advertise_addr = Some(address(value)?),
+        "advertise-addr" => node.cluster.advertise_addr = Some(address_for_others(value)?),
         "state-dir" => node.state_dir = path(value)?,
         "files-dir" => node.files_dir = path(value)?,
         "token-file" => node.http.token_file = Some(path(value)?),
@@ -253,7 +254,23 @@ fn host(value: &OsStr) -> Result<String, String> {
 
 /// A node of the cluster, with a port or without.
 fn seed(value: &OsStr) -> Result<String, String> {
-    host(value).map_err(|_| format!("{value:?} is not a node, such as cache-1.example.org:11999"))
+    let no_node = || format!("{value:?} is not a node, such as cache-1.example.org:11999");
+    let seed = host(value).map_err(|_| no_node())?;
+    let (name, port) = match seed.rsplit_once(':') {
+        Some(parts) if seed.parse::<Ipv6Addr>().is_err() && !seed.ends_with(']') => parts,
+        _ => (&*seed, "1"),
+    };
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    if name.is_empty() || !is_port { Err(no_node()) } else { Ok(seed) }
+}
+
+/// An address at which others reach this node.
+fn address_for_others(value: &OsStr) -> Result<String, String> {
+    let address = address(value)?;
+    if address.rsplit_once(':').is_some_and(|(_, port)| port.parse() == Ok(0_u16)) {
+        return Err(format!("{address:?} has port 0, at which nobody is reached"));
+    }
+    Ok(address)
 }
 
 fn tag(value: &OsStr) -> Result<String, String> {
@@ -447,5 +464,12 @@ mod tests {
             assert!(address(OsStr::new(given)).is_err(), "{given}");
         }
         assert!(address(OsStr::new("[::1]:80")).is_ok());
+        assert!(address_for_others(OsStr::new("10.0.0.1:0")).is_err());
+        for given in ["", ":80", "h:99999", "h:0", "h:", "h:x", "[::1]:0", "a b"] {
+            assert!(seed(OsStr::new(given)).is_err(), "{given}");
+        }
+        for given in ["h", "h:1", "10.0.0.1:11999", "::1", "[::1]", "[::1]:80"] {
+            assert_eq!(seed(OsStr::new(given)).as_deref(), Ok(given));
+        }
     }
 }

@@ -63,6 +63,7 @@ mod fills;
 mod http;
 mod janitor;
 pub mod journal;
+mod lost_files;
 mod memory;
 mod node;
 #[cfg(any(feature = "object_store_0_13", feature = "object_store_0_14"))]

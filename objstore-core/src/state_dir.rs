@@ -106,8 +106,10 @@ impl StateDir {
             && *made_with != remote_name
         {
             return Err(configuration(format!(
-                "{} was made with the remote {made_with}, not {remote_name}; give the one it was made with, or another state-dir",
-                state.display()
+                "{} was made with {}, not with {}; give the one it was made with, or another state-dir",
+                state.display(),
+                remote_told(made_with),
+                remote_told(&remote_name),
             )));
         }
 
@@ -140,18 +142,24 @@ impl StateDir {
         self.state.join(JOURNAL)
     }
 
-    /// Makes the files directory this node's, once it is clear that no other was meant: a
-    /// directory without a name is refused when the journal knows of `file_bytes` in one.
-    pub(crate) fn claim_files(&self, file_bytes: u64) -> Result<(), Error> {
+    /// Whether the journal knows of `file_bytes` in files, and the files directory is nobody's.
+    pub(crate) fn lacks_files(&self, file_bytes: u64) -> bool {
+        !self.files_known && file_bytes > 0 && !self.files.join(FORMAT_FILE).exists()
+    }
+
+    /// What to say where that is not meant to be so.
+    pub(crate) fn no_files(&self) -> Error {
+        configuration(format!(
+            "{} holds no bodies, but the journal in {} knows of some; give the right files-dir, or if its disk is lost start once with lost-files, and what other nodes or the bucket have comes from there",
+            self.files.display(),
+            self.state.display()
+        ))
+    }
+
+    /// Makes the files directory this node's, once it is clear that no other was meant.
+    pub(crate) fn claim_files(&self) -> Result<(), Error> {
         if self.files_known {
             return Ok(());
-        }
-        if file_bytes > 0 && !self.files.join(FORMAT_FILE).exists() {
-            return Err(configuration(format!(
-                "{} holds no bodies, but the journal in {} knows of some; give the right files-dir",
-                self.files.display(),
-                self.state.display()
-            )));
         }
         Identity { format: FORMAT, node: self.node.to_string(), remote: None, former: None }
             .write(&self.files)
@@ -236,6 +244,15 @@ fn lock(dir: &Path, what: &str, setting: &str) -> Result<(PathBuf, File), Error>
             path.display()
         ))),
         Err(TryLockError::Error(e)) => Err(unusable(dir, what, setting, e)),
+    }
+}
+
+/// A remote as a person gives it.
+fn remote_told(name: &str) -> String {
+    match name {
+        EMBEDDED => "the directory remote inside it (neither bucket nor remote-dir)".to_owned(),
+        dir if dir.starts_with('/') => format!("the remote {dir} (remote-dir)"),
+        bucket => format!("the remote {bucket} (bucket)"),
     }
 }
 

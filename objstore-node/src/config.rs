@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) drain: bool,
     /// Whether to forget the node ID of the state directory.
     pub(crate) new_node_id: bool,
+    /// Whether to do without a files directory that is lost.
+    pub(crate) lost_files: bool,
 }
 
 impl Settings {
@@ -49,6 +51,7 @@ impl Settings {
             shutdown_delay: layers.read("shutdown-delay", duration)?,
             drain: layers.read("drain", yes_or_no)?,
             new_node_id: matches.get_flag("new-node-id"),
+            lost_files: matches.get_flag("lost-files"),
         })
     }
 }

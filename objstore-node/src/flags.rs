@@ -352,6 +352,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         in_file: false,
         ..SETTING
     },
+    Setting {
+        name: "lost-files",
+        meaning: "Start without the bodies of a files directory that is lost; what others have comes from there",
+        shape: Shape::Switch,
+        in_file: false,
+        ..SETTING
+    },
 ];
 
 impl Setting {

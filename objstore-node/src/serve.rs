@@ -75,6 +75,9 @@ async fn start(settings: &Settings) -> Result<(Node, Server), Failure> {
     if settings.new_node_id {
         builder = builder.new_node_id();
     }
+    if settings.lost_files {
+        builder = builder.lost_files();
+    }
     let node = builder.start().await?;
     let service = node.public_service().with_metrics(metrics::page(recorder)).with_version(VERSION);
     let server = Server::start(listener, service)?;

@@ -777,6 +777,7 @@ fn help_names_every_flag_and_version_says_which() {
         "--log-format",
         "--config",
         "--new-node-id",
+        "--lost-files",
         "$NET_PUBLIC_ADDR",
         "$APP_STATE_DIR",
         "put",

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::cluster::{acquainted, agreed, expect, id, launch};
+use harness::disk::body_files;
 use harness::http::{Answer, Client};
 use harness::netns::Networks;
 use harness::proxy::Proxy;
@@ -219,6 +220,52 @@ fn a_lost_disk_is_made_good() {
     }
     let answer = c.client().get(deleted).unwrap();
     assert_eq!((answer.status, answer.header("x-meta-deleted")), (404, Some("true")));
+}
+
+#[test]
+fn files_that_are_lost_are_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = dir.path().join("bucket");
+    let with_bucket = |launch: Launch| launch.args(["--remote-dir".as_ref(), bucket.as_os_str()]);
+    let [a, b, c] = three(dir.path(), with_bucket);
+    let mut rng = Rng::new(4);
+    let puts: Vec<_> = (0..3)
+        .flat_map(|level| [INLINE, IN_FILE].map(|len| (level, len)))
+        .map(|(level, len)| Put { id: rng.id(), seed: rng.next(), len, level })
+        .collect();
+    for put in &puts {
+        assert!(put.send(&mut c.client()).unwrap().is_ok());
+    }
+    agreed(&[&a, &b, &c]);
+    let who = id(&c);
+    c.kill();
+    std::fs::remove_dir_all(dir.path().join("c/files")).unwrap();
+    let launch = with_bucket(launch(dir.path(), "c", &[&a.private()]));
+    let refused = launch.try_start().err().expect("the disk may not be mounted");
+    let why = refused.stderr.concat();
+    assert!(why.contains("start once with lost-files"), "{refused:?}");
+    let c = launch.args(["--lost-files"]).start();
+    assert_eq!(id(&c), who);
+    for put in &puts {
+        if (put.level, put.len) == (0, IN_FILE) {
+            let answer = c.client().get(&put.id).unwrap();
+            assert_eq!(answer.status, 404, "{answer:?}");
+            assert!(answer.text().contains("body-lost"), "{answer:?}");
+        } else {
+            put.read(&c).unwrap();
+        }
+    }
+    let copied = puts.iter().find(|put| (put.level, put.len) == (2, IN_FILE)).unwrap();
+    eventually("it has a copy of its own again", || {
+        match body_files(&dir.path().join("c/files")).len() {
+            1.. => Ok(()),
+            _ => Err(format!("{:#?}", c.log())),
+        }
+    });
+    a.kill();
+    b.kill();
+    std::fs::remove_dir_all(&bucket).unwrap();
+    copied.read(&c).unwrap();
 }
 
 #[test]

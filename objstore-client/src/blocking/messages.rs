@@ -23,7 +23,7 @@ impl Subscription {
     ///
     /// # Errors
     /// Those of the same there.
-    pub fn next(&mut self) -> Result<Received, Error> {
+    pub fn wait(&mut self) -> Result<Received, Error> {
         let messages = Arc::clone(&self.messages);
         self.engine.run(async move { messages.lock().await.next().await })
     }
@@ -31,8 +31,8 @@ impl Subscription {
     /// The next one, if it comes within this time; none has been lost when it does not.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next).
-    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Received>, Error> {
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_within(&mut self, timeout: Duration) -> Result<Option<Received>, Error> {
         let messages = Arc::clone(&self.messages);
         self.engine.run(async move {
             let mut messages = messages.lock().await;

@@ -150,7 +150,15 @@ impl Inner {
 
     async fn ask_who(&self, addr: &str, to: Option<NodeId>, hello: &Hello) -> Result<Hello, Error> {
         let body = serde_json::to_vec(hello).unwrap_or_default();
-        let answer = self.cluster.peers.call_at(addr, to, post(routes::HELLO, body)?).await?;
+        let answer = self.cluster.peers.call_at(addr, to, post(routes::HELLO, body)?).await;
+        let answer = answer.map_err(|error| match error.kind() {
+            ErrorKind::NoSuchRoute => Error::new(
+                ErrorKind::Transport,
+                "what answers there is not a node's private address, which has port 11999 unless it was given another",
+            )
+            .with_source(error),
+            _ => error,
+        })?;
         let frame = answer.into_body().collect(HELLO_MAX).await?;
         serde_json::from_slice(&frame).map_err(|e| no_node().with_source(e))
     }

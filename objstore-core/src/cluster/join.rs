@@ -87,7 +87,8 @@ impl Inner {
 
     /// Greets whoever may be there, and whoever those know. `found` says who was met where.
     async fn look(&self, found: &mut BTreeMap<String, NodeId>) {
-        let mut greeted: BTreeSet<String> = self.cluster.addr().into_iter().collect();
+        let mut itself: BTreeSet<String> = self.cluster.addr().into_iter().collect();
+        let mut greeted = itself.clone();
         greeted.extend(self.cluster.peers.live().iter().map(|peer| peer.addr.to_string()));
         let is_live = |id: &NodeId| self.cluster.peers.get(*id).is_some();
         greeted.extend(found.iter().filter(|(_, id)| is_live(id)).map(|(addr, _)| addr.clone()));
@@ -103,7 +104,7 @@ impl Inner {
             while let Some((answer, addr)) = answers.next().await {
                 match answer {
                     Ok(Met::Itself) => {
-                        tracing::debug!(%addr, "this is the address of this node itself");
+                        itself.insert(addr);
                     }
                     Ok(Met::Node(id)) => {
                         found.insert(addr.clone(), id);
@@ -116,13 +117,19 @@ impl Inner {
                         self.cluster.log_refusal(&addr, &error.to_string());
                     }
                     Err(error) if seeds.contains(&addr) => {
-                        let what =
-                            format!("a node to find the cluster through cannot be asked: {error}");
+                        let what = format!(
+                            "a node to find the cluster through cannot be asked: {error}; it is tried again"
+                        );
                         self.cluster.log_once(&addr, what);
                     }
                     Err(error) => tracing::debug!(%addr, %error, "a member does not answer"),
                 }
             }
+        }
+        let is_itself = |addr: &String| itself.contains(addr);
+        if !seeds.is_empty() && seeds.iter().all(is_itself) {
+            let what = "this is the address of this node itself; give that of another (nodes)";
+            self.cluster.log_once(&seeds.join(", "), what.to_owned());
         }
         found.retain(|addr, _| greeted.contains(addr));
     }

@@ -43,22 +43,26 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Received> {
         loop {
             self.changes.mark_unchanged();
-            let kept = lock(&self.messages.kept);
-            let missed = kept.missed(self.at);
-            if missed > 0 {
-                self.at += missed;
-                return Some(Received::Missed(missed));
+            if let Some(next) = self.look() {
+                return next;
             }
-            if let Some(message) = kept.since(self.at).next() {
-                self.at += 1;
-                return Some(Received::Message(message.clone()));
-            }
-            if kept.ended {
-                return None;
-            }
-            drop(kept);
             self.changes.changed().await.ok()?;
         }
+    }
+
+    /// What there is to give out, or that the end has come; none when it has to be waited for.
+    fn look(&mut self) -> Option<Option<Received>> {
+        let kept = lock(&self.messages.kept);
+        let missed = kept.missed(self.at);
+        if missed > 0 {
+            self.at += missed;
+            return Some(Some(Received::Missed(missed)));
+        }
+        if let Some(message) = kept.since(self.at).next() {
+            self.at += 1;
+            return Some(Some(Received::Message(message.clone())));
+        }
+        kept.ended.then_some(None)
     }
 }
 

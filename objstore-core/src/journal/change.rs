@@ -84,6 +84,8 @@ pub(crate) enum Change {
     Renew(Vec<ObjectId>),
     /// Lets go what is here of these versions, which are elsewhere too.
     Evict(Vec<(ObjectId, Stamp)>),
+    /// The files of these versions are lost: they are elsewhere, or nowhere.
+    Lose(Vec<(ObjectId, Stamp)>),
     /// From now on this node sees to it that the remote has these versions, while they are current.
     Verify(Vec<(ObjectId, Stamp)>),
     /// Forgets some of the tombstones before a time, and moves the horizon to the latest of this

@@ -1,4 +1,4 @@
-//! How the writer lets a body go that is elsewhere too.
+//! How the writer lets a body go that is elsewhere too, or lost.
 
 use objstore_client::types::{Level, ObjectId};
 
@@ -30,14 +30,38 @@ impl Writer {
                     if !self.may_go(entry, group)? {
                         continue;
                     }
-                    let evicted = Entry::new(entry.record.clone(), Presence::Cached);
-                    self.counters.replace(Some(entry), &evicted);
-                    self.write_entry(Hot { entry: evicted, inline: None }, group);
-                    self.discard(entry, group);
+                    self.let_go(entry, group);
                 }
             }
         }
         Ok(Judged::done(Committed::Noted))
+    }
+
+    /// Takes note that the files of these versions are lost; copies that this node is to have are
+    /// wanted again.
+    pub(super) fn lose(
+        &mut self,
+        versions: Vec<(ObjectId, Stamp)>,
+        group: &mut Group,
+    ) -> Result<Judged, Stop> {
+        for (id, stamp) in versions {
+            let Some(known) = self.current_version(id, stamp, group)? else { continue };
+            if !matches!(known.entry.presence, Presence::File { .. }) {
+                continue;
+            }
+            self.let_go(&known.entry, group);
+            if known.entry.record.level() == Level::Full {
+                group.todo(Chore::Want, id, stamp);
+            }
+        }
+        Ok(Judged::done(Committed::Noted))
+    }
+
+    fn let_go(&mut self, entry: &Entry, group: &mut Group) {
+        let elsewhere = Entry::new(entry.record.clone(), Presence::Cached);
+        self.counters.replace(Some(entry), &elsewhere);
+        self.write_entry(Hot { entry: elsewhere, inline: None }, group);
+        self.discard(entry, group);
     }
 
     /// Whether nothing is left to be done for which the body is needed.

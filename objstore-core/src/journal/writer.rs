@@ -289,6 +289,7 @@ impl Writer {
             Change::Merge(records) => self.merge(records, group),
             Change::Drop(versions) => self.drop_versions(versions, group),
             Change::Evict(versions) => self.evict(versions, group),
+            Change::Lose(versions) => self.lose(versions, group),
             Change::Renew(ids) => self.renew(ids, group),
             Change::Collect { horizon, before } => self.collect(horizon, before, group),
             Change::Done { chore, id, stamp } => Ok(self.chore_done(chore, id, stamp, group)),

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// `objstore keygen`: a new cluster key, to a file that nobody else may read or to standard output.
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
-    /// File to make, readable by its owner only; without it the key is printed. One that is there
+    /// File to make, readable by its owner only; without it, or with -, the key is printed. One that is there
     /// is left alone
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -22,7 +22,9 @@ impl Keygen {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let key = ClusterKey::generate()?;
         let line = format!("{}\n", key.to_line());
-        let Some(path) = self.file else { return print(&line) };
+        let Some(path) = self.file.filter(|path| path.as_os_str() != "-") else {
+            return print(&line);
+        };
         let failed = |e: std::io::Error| {
             let path = path.display();
             match e.kind() {

@@ -189,7 +189,10 @@ impl Pool {
     async fn connect(&self, to: &str) -> Result<Connection, Error> {
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(to)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(transport("no connection to the node").with_source(e)),
+            Ok(Err(e)) => {
+                let what = format!("no connection to the node ({e})");
+                return Err(transport(what).with_source(e));
+            }
             Err(_) => return Err(transport("no connection to the node in time")),
         };
         prepare(&stream);

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Different refusals told within that time.
 const REMEMBERED: usize = 64;
 
-pub(super) fn transport(why: &'static str) -> Error {
+pub(super) fn transport(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Transport, why)
 }
 
