@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use objstore_core::options::{GetOptions, PutOptions};
-use objstore_core::types::ObjectId;
+use objstore_core::types::{Level, ObjectId};
 use objstore_core::{Builder, ErrorKind, Node};
 
 fn builder(dir: &Path) -> Builder {
@@ -31,6 +31,49 @@ fn body_files(dir: &Path) -> Vec<PathBuf> {
 async fn read(node: &Node, id: ObjectId) -> Result<Vec<u8>, ErrorKind> {
     let object = node.get(id, GetOptions::default()).await.map_err(|e| e.kind())?;
     object.body.collect(usize::MAX).await.map(|b| b.to_vec()).map_err(|e| e.kind())
+}
+
+#[tokio::test]
+async fn files_that_are_lost_come_from_elsewhere_once_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = builder(dir.path()).start().await.unwrap();
+    let mut puts = Vec::new();
+    for (seed, level) in [Level::Local, Level::Remote, Level::Full].into_iter().enumerate() {
+        for len in [100, 150_000] {
+            let (id, body) = (node.new_id(), pattern(len, seed));
+            node.put(id, body.clone(), PutOptions::default().level(level)).await.unwrap();
+            puts.push((id, level, body));
+        }
+    }
+    node.shutdown().await.unwrap();
+    drop(node);
+    std::fs::remove_dir_all(dir.path().join("files")).unwrap();
+    for _ in 0..2 {
+        let refused = builder(dir.path()).start().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration);
+        assert!(refused.to_string().contains("start once with lost-files"), "{refused}");
+    }
+    let node = builder(dir.path()).lost_files().start().await.unwrap();
+    let check = async |node: &Node| {
+        for (id, level, body) in &puts {
+            match (level, body.len()) {
+                (Level::Local, 150_000) => {
+                    assert_eq!(read(node, *id).await, Err(ErrorKind::BodyLost));
+                }
+                _ => assert!(read(node, *id).await.unwrap() == *body, "{level:?}"),
+            }
+        }
+    };
+    check(&node).await;
+    node.shutdown().await.unwrap();
+    drop(node);
+    // From then on as ever, and saying it again changes nothing.
+    for _ in 0..2 {
+        let node = builder(dir.path()).lost_files().start().await.unwrap();
+        check(&node).await;
+        node.shutdown().await.unwrap();
+    }
+    check(&builder(dir.path()).start().await.unwrap()).await;
 }
 
 /// Every 97th bit of a body file, one at a time: the bytes are right or the read fails.
