@@ -14,6 +14,19 @@ pub trait Blocking: Send + Sync + Debug {
     /// Starts a job soon; does not block. A job that cannot be started is dropped. Callers wait for
     /// what they started, so that no more jobs are under way than callers.
     fn start(&self, job: Job);
+
+    /// Takes a job that is short most of the time. Where it is worth while to start it together with
+    /// those that other tasks are about to bring this returns true, and [`start_taken`] is called a
+    /// moment later; else it is started at once, which is the default.
+    ///
+    /// [`start_taken`]: Self::start_taken
+    fn take(&self, job: Job) -> bool {
+        self.start(job);
+        false
+    }
+
+    /// Starts what was [taken](Self::take) and not started yet.
+    fn start_taken(&self) {}
 }
 
 /// The blocking threads of the tokio runtime that the caller runs on. As many as there are cores
@@ -35,6 +48,8 @@ struct Pool {
     usual: Duration,
     /// When a job was taken last.
     taken: Option<Instant>,
+    /// Somebody will start a runner in a moment.
+    starting: bool,
 }
 
 /// More disk requests than this at a time make no disk faster.
@@ -52,6 +67,7 @@ impl Default for TokioBlocking {
             few,
             usual: Duration::ZERO,
             taken: None,
+            starting: false,
         })))
     }
 }
@@ -64,6 +80,35 @@ impl Blocking for TokioBlocking {
         };
         let mut pool = self.pool();
         pool.waiting.push_back(job);
+        self.start_runner(pool, &runtime);
+    }
+
+    fn take(&self, job: Job) -> bool {
+        if tokio::runtime::Handle::try_current().is_err() {
+            job();
+            return false;
+        }
+        let mut pool = self.pool();
+        pool.waiting.push_back(job);
+        let starts = !pool.starting && pool.wants_runner();
+        pool.starting |= starts;
+        starts
+    }
+
+    fn start_taken(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return drop(Runner::outside(self.clone()));
+        };
+        let mut pool = self.pool();
+        pool.starting = false;
+        if !pool.waiting.is_empty() {
+            self.start_runner(pool, &runtime);
+        }
+    }
+}
+
+impl TokioBlocking {
+    fn start_runner(&self, mut pool: MutexGuard<'_, Pool>, runtime: &tokio::runtime::Handle) {
         if pool.wants_runner() {
             pool.runners += 1;
             drop(pool);
@@ -71,9 +116,7 @@ impl Blocking for TokioBlocking {
             drop(runtime.spawn_blocking(move || drop(runner)));
         }
     }
-}
 
-impl TokioBlocking {
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,6 +141,14 @@ impl Debug for Pool {
 struct Runner(TokioBlocking);
 
 impl Runner {
+    /// One that works on the calling thread.
+    fn outside(of: TokioBlocking) -> Self {
+        let mut pool = of.pool();
+        (pool.starting, pool.runners) = (false, pool.runners + 1);
+        drop(pool);
+        Self(of)
+    }
+
     /// The next job; at none this runner counts no more, so that the job that comes then gets one.
     #[allow(clippy::disallowed_methods)] // this is the replacement
     fn next(&mut self, last: Option<Duration>) -> Option<(Job, Instant)> {
@@ -132,9 +183,33 @@ pub(crate) async fn run<T: Send + 'static>(
     blocking: &dyn Blocking,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    start(blocking, work).await.map_err(|_| {
-        Error::new(ErrorKind::Stopping, "the runtime that this node works on is shutting down")
-    })
+    start(blocking, work).await.map_err(|_| stopping())
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Stopping, "the runtime that this node works on is shutting down")
+}
+
+/// As [`run`], for work that is short most of the time and that many do at once: those that come
+/// together are done together, so that a thread need not be woken for each.
+pub(crate) async fn run_short<T: Send + 'static>(
+    blocking: &dyn Blocking,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    struct Starts<'a>(&'a dyn Blocking);
+    impl Drop for Starts<'_> {
+        fn drop(&mut self) {
+            self.0.start_taken();
+        }
+    }
+    let (job, done) = job(work);
+    if blocking.take(job) {
+        let starts = Starts(blocking);
+        // Every task that is ready has its turn first.
+        tokio::task::yield_now().await;
+        drop(starts);
+    }
+    done.await.map_err(|_| stopping())
 }
 
 /// Starts `work` at once; its result comes through the channel, which closes when it cannot be
@@ -143,11 +218,81 @@ pub(crate) fn start<T: Send + 'static>(
     blocking: &dyn Blocking,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> oneshot::Receiver<T> {
+    let (job, done) = job(work);
+    blocking.start(job);
+    done
+}
+
+/// A job, and where its result comes.
+fn job<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Job, oneshot::Receiver<T>) {
     let (sender, receiver) = oneshot::channel();
-    blocking.start(Box::new(move || {
+    let job = move || {
         if !sender.is_closed() {
             let _ = sender.send(work());
         }
-    }));
-    receiver
+    };
+    (Box::new(job), receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Waker};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn short_jobs_that_come_together_are_all_done() {
+        let blocking = TokioBlocking::default();
+        let short = (0..1000).map(|n| run_short(&blocking, move || n));
+        let done: Vec<_> = join_all(short).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(done, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn who_came_first_may_leave_before_the_others_jobs_are_started() {
+        let blocking = TokioBlocking::default();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = |begun: &Arc<AtomicUsize>| {
+            let begun = Arc::clone(begun);
+            move || begun.fetch_add(1, Ordering::Relaxed)
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut second = pin!(run_short(&blocking, count(&begun)));
+        {
+            let mut first = pin!(run_short(&blocking, count(&begun)));
+            assert!(first.as_mut().poll(&mut context).is_pending());
+            assert!(second.as_mut().poll(&mut context).is_pending());
+            assert_eq!(begun.load(Ordering::Relaxed), 0);
+        }
+        second.await.unwrap();
+        // The first is gone, and so is its job.
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn outside_any_runtime_a_job_is_done_at_once() {
+        let blocking = TokioBlocking::default();
+        let (job, mut done) = job(|| 7);
+        assert!(!blocking.take(job));
+        assert_eq!(done.try_recv(), Ok(7));
+    }
+
+    #[test]
+    fn what_was_taken_is_started_when_its_runtime_is_gone() {
+        let blocking = TokioBlocking::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (job, mut done) = job(|| 7);
+        let starts = runtime.block_on(async { blocking.take(job) });
+        assert!(starts);
+        drop(runtime);
+        blocking.start_taken();
+        assert_eq!(done.try_recv(), Ok(7));
+    }
 }

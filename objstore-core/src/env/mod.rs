@@ -12,7 +12,7 @@ mod workers;
 use std::sync::Arc;
 
 pub use blocking::{Blocking, Job, TokioBlocking};
-pub(crate) use blocking::{run, start};
+pub(crate) use blocking::{run, run_short, start};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskSpace};
 pub use entropy::{Entropy, OsEntropy};

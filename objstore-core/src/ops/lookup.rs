@@ -25,9 +25,8 @@ impl Inner {
             Lookup::Miss(keep) => keep,
         };
         let store = Arc::clone(&self.store);
-        let found =
-            env::run(self.env.blocking.as_ref(), move || load(store.as_ref(), id, with_body));
-        let found = match found.await? {
+        let load = move || load(store.as_ref(), id, with_body);
+        let found = match env::run_short(self.env.blocking.as_ref(), load).await? {
             Err(Failure::Journal(error)) => return Err(journal_error(error)),
             Err(Failure::Damaged(entry)) => {
                 let error = self.counts.corrupt(id);
