@@ -34,11 +34,20 @@ pub(super) enum Kind {
     Take = 4,
     /// The asker's time at which the comparison began that has come to its end.
     Done = 5,
+    /// [`Brief`]; answered with the other's where the two are the same, else with nothing.
+    Same = 6,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Open, Self::Children, Self::Leaves, Self::Records, Self::Take, Self::Done];
+    const ALL: [Self; 7] = [
+        Self::Open,
+        Self::Children,
+        Self::Leaves,
+        Self::Records,
+        Self::Take,
+        Self::Done,
+        Self::Same,
+    ];
 }
 
 /// A node's journal at one moment.
@@ -60,7 +69,29 @@ pub(super) struct State {
     pub(super) is_behind: bool,
 }
 
+/// A [`State`] whose size does not grow with the number of members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Brief {
+    moment: u64,
+    floor: u64,
+    /// Of all that two nodes have in common whose journals are equal.
+    digest: [u8; 16],
+}
+
 impl State {
+    pub(super) fn brief(&self) -> Brief {
+        let common = Self { moment: 0, floor: 0, is_behind: false, ..self.clone() };
+        let digest = blake3::hash(&encode(&common));
+        let digest = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        Brief { moment: self.moment, floor: self.floor, digest }
+    }
+
+    /// The state of another node, where it is the same but for its moment and floor.
+    pub(super) fn of_other(&self, brief: &Brief) -> Option<Self> {
+        let Brief { moment, floor, digest } = *brief;
+        (self.brief().digest == digest).then(|| Self { moment, floor, ..self.clone() })
+    }
+
     pub(super) fn members(&self) -> Vec<NodeId> {
         self.members.iter().copied().map(NodeId::from_u128).collect()
     }
@@ -115,4 +146,29 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 
 pub(super) fn encode<T: Serialize>(of: &T) -> Bytes {
     postcard::to_extend(of, Vec::new()).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brief_state_is_that_of_another_only_where_all_is_the_same() {
+        let members: Vec<_> = (0..100).collect();
+        let ours = State { moment: 7, root: 3, horizon: 5, members, ..State::default() };
+        let other = State { moment: 9, floor: 4, is_behind: true, ..ours.clone() };
+        let brief = other.brief();
+        assert!(step(Kind::Same, &brief).len() < 64);
+        let brief: Brief = decode(&encode(&brief)).unwrap();
+        let read = State { moment: 9, floor: 4, ..ours.clone() };
+        assert_eq!(ours.of_other(&brief), Some(read));
+        for differs in [
+            State { root: 4, ..ours.clone() },
+            State { horizon: 6, ..ours.clone() },
+            State { among: vec![1], ..ours.clone() },
+            State { members: (0..99).collect(), ..ours.clone() },
+        ] {
+            assert_eq!(differs.of_other(&brief), None);
+        }
+    }
 }

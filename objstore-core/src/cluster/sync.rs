@@ -12,7 +12,7 @@ use objstore_client::types::ObjectId;
 use objstore_client::wire::private::routes;
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Kind, Listed, Nodes, State};
+use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Brief, Kind, Listed, Nodes, State};
 use super::frames::{self, FRAME_RECORDS, Frame};
 use super::peers::{Peer, post};
 use crate::env;
@@ -203,6 +203,11 @@ impl Inner {
     /// Compares journals with a peer, and brings both to the same.
     pub(super) async fn compare(&self, peer: &Peer) -> Result<(), Error> {
         let ours = self.state().await?;
+        if let Some(theirs) = self.is_same(peer, &ours).await? {
+            self.heard_state(peer.id, &theirs);
+            self.agree(peer.id, Some(ours.moment), Some(theirs.moment)).await?;
+            return self.collect_like(&theirs).await;
+        }
         let answer = self.take_step(peer, compare::step(Kind::Open, &ours)).await?;
         let theirs: State = compare::decode(&answer)?;
         self.heard_state(peer.id, &theirs);
@@ -232,6 +237,17 @@ impl Inner {
         }
         self.agree(peer.id, Some(ours.moment), Some(theirs.moment)).await?;
         self.collect_like(&theirs).await
+    }
+
+    /// The peer's state, where it is the same as this node's.
+    async fn is_same(&self, peer: &Peer, ours: &State) -> Result<Option<State>, Error> {
+        match self.take_step(peer, compare::step(Kind::Same, &ours.brief())).await {
+            Ok(answer) if answer.is_empty() => Ok(None),
+            Ok(answer) => Ok(ours.of_other(&compare::decode(&answer)?)),
+            // One that does not know this step knows the next.
+            Err(error) if error.kind() == ErrorKind::InvalidRequest => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn heard_state(&self, node: NodeId, state: &State) {
@@ -506,6 +522,7 @@ impl Inner {
                 self.merge(records.collect::<Result<_, _>>()?).await?;
                 Bytes::new()
             }
+            Kind::Same => self.answer_same(caller, &compare::decode(&rest)?).await?,
             Kind::Done => {
                 let moment = compare::decode(&rest)?;
                 self.agree(caller.node, None, Some(moment)).await?;
@@ -515,11 +532,27 @@ impl Inner {
         Ok(Response::new(answer.into()))
     }
 
-    async fn answer_open(&self, caller: Caller, theirs: &State) -> Result<Bytes, Error> {
-        let is_asking = self.cluster.comparing.with().contains(&caller.node);
-        if is_asking && self.node_id < caller.node {
+    /// Of two that ask each other one goes first.
+    fn gives_way(&self, to: NodeId) -> Result<(), Error> {
+        let is_asking = self.cluster.comparing.with().contains(&to);
+        if is_asking && self.node_id < to {
             return Err(Error::new(ErrorKind::Busy, "these journals are being compared already"));
         }
+        Ok(())
+    }
+
+    async fn answer_same(&self, caller: Caller, theirs: &Brief) -> Result<Bytes, Error> {
+        self.gives_way(caller.node)?;
+        let ours = self.state().await?;
+        let Some(theirs) = ours.of_other(theirs) else { return Ok(Bytes::new()) };
+        self.heard_state(caller.node, &theirs);
+        self.collect_like(&theirs).await?;
+        self.agree(caller.node, None, Some(theirs.moment)).await?;
+        Ok(compare::encode(&ours.brief()))
+    }
+
+    async fn answer_open(&self, caller: Caller, theirs: &State) -> Result<Bytes, Error> {
+        self.gives_way(caller.node)?;
         self.heard_state(caller.node, theirs);
         let is_behind = self.is_behind(theirs.horizon, &theirs.members());
         if !is_behind {
