@@ -8,6 +8,7 @@
 
 mod service;
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use objstore_core::remote::MemoryRemote;
 use objstore_core::{Error, ErrorKind, Node, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use service::Replica;
 
@@ -23,8 +26,14 @@ const LOOK_AWAY: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    // Which lines there are is the program's to say: the node installs no logger.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // Which lines there are is the program's to say (here RUST_LOG): the node installs no logger.
+    let lines =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(lines)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let failed = |what: &'static str| {
         move |e: std::io::Error| Error::new(ErrorKind::Unavailable, what).with_source(e)
     };

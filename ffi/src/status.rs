@@ -107,6 +107,9 @@ pub const OBJSTORE_TRANSPORT: objstore_status = 131;
 pub const OBJSTORE_CONFIGURATION: objstore_status = 132;
 /// The node asks for a token, and there is none or one that is not valid.
 pub const OBJSTORE_UNAUTHORIZED: objstore_status = 133;
+/// The object is stored, and by then on fewer nodes than were asked for; the others get it in the
+/// background. Sending it again changes nothing about that.
+pub const OBJSTORE_TOO_FEW_REPLICAS: objstore_status = 134;
 /// Something that this version of the library has no number for; the error says what.
 pub const OBJSTORE_OTHER: objstore_status = 199;
 
@@ -157,6 +160,7 @@ const NAMES: &[(objstore_status, &CStr)] = &[
     (OBJSTORE_TRANSPORT, c"transport"),
     (OBJSTORE_CONFIGURATION, c"configuration"),
     (OBJSTORE_UNAUTHORIZED, c"unauthorized"),
+    (OBJSTORE_TOO_FEW_REPLICAS, c"too-few-replicas"),
     (OBJSTORE_OTHER, c"other"),
 ];
 
@@ -193,6 +197,7 @@ pub(crate) fn of(kind: ErrorKind) -> objstore_status {
         ErrorKind::Busy => OBJSTORE_BUSY,
         ErrorKind::Stopping => OBJSTORE_STOPPING,
         ErrorKind::Unavailable => OBJSTORE_UNAVAILABLE,
+        ErrorKind::TooFewReplicas => OBJSTORE_TOO_FEW_REPLICAS,
         ErrorKind::ClockSkew => OBJSTORE_CLOCK_SKEW,
         ErrorKind::StorageFull => OBJSTORE_STORAGE_FULL,
         ErrorKind::Transport => OBJSTORE_TRANSPORT,

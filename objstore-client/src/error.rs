@@ -89,6 +89,9 @@ pub enum ErrorKind {
     /// 503: the journal or the remote does not work at the moment. Whether the change was made is
     /// unknown; sending the same again is safe.
     Unavailable,
+    /// 503: the object is stored, and by then on fewer nodes than the request asked for; the others get
+    /// it in the background. Sending it again changes nothing about that.
+    TooFewReplicas,
     /// 503: the clock of this node is more than 5 minutes ahead of those of the other nodes, which
     /// would not take what it stamps. Set it right, or ask another node.
     ClockSkew,
@@ -134,6 +137,7 @@ impl ErrorKind {
         Self::Busy,
         Self::Stopping,
         Self::Unavailable,
+        Self::TooFewReplicas,
         Self::ClockSkew,
         Self::StorageFull,
         Self::Transport,
@@ -172,6 +176,7 @@ impl ErrorKind {
             Self::Busy => (503, "busy"),
             Self::Stopping => (503, "stopping"),
             Self::Unavailable => (503, "unavailable"),
+            Self::TooFewReplicas => (503, "too-few-replicas"),
             Self::ClockSkew => (503, "clock-skew"),
             Self::StorageFull => (507, "storage-full"),
             Self::Transport => (599, "transport"),

@@ -73,6 +73,25 @@ fn it_may_be_called_and_dropped_on_a_thread_of_a_runtime() {
     single.block_on(async { there.client().new_id().map(|_| ()).unwrap() });
 }
 
+#[test]
+fn a_body_that_is_sent_cannot_come_from_the_client_that_sends_it() {
+    let there = There::start();
+    let client = there.client();
+    let id = client.new_id().unwrap();
+    client.put(id, pattern(3_000_000), PutOptions::default()).unwrap();
+    let mut body = client.get(id, GetOptions::default()).unwrap().body;
+    let chunks = std::iter::from_fn(move || body.chunk().transpose());
+    let stream = objstore_client::Body::from_stream(futures_util::stream::iter(chunks), None);
+    let other = client.new_id().unwrap();
+    let error = client.put(other, stream, PutOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    // From another client it can.
+    let mut body = there.client().get(id, GetOptions::default()).unwrap().body;
+    let chunks = std::iter::from_fn(move || body.chunk().transpose());
+    let stream = objstore_client::Body::from_stream(futures_util::stream::iter(chunks), None);
+    assert_eq!(client.put(other, stream, PutOptions::default()).unwrap().size, 3_000_000);
+}
+
 fn every_verb(there: &There, client: &Client) {
     let mut messages = client.subscribe().unwrap();
     assert_eq!(messages.wait_within(Duration::from_millis(1)).unwrap(), None);

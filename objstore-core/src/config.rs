@@ -144,7 +144,7 @@ fn apply(
     value: &OsStr,
 ) -> Result<(), String> {
     match name {
-        "allow-host" => node.http.allow_hosts.push(host(value)?),
+        "allow-host" => node.http.allow_hosts.push(host_or_origin(value)?),
         "nodes" => node.cluster.nodes.push(seed(value)?),
         "tag" => node.cluster.tag = tag(value)?,
         "private-addr" => node.cluster.private_addr = Some(address(value)?),
@@ -241,6 +241,13 @@ pub fn address(value: &OsStr) -> Result<String, String> {
         }
         _ => Err(format!("{value:?} is not HOST:PORT, such as 127.0.0.1:10999")),
     }
+}
+
+/// A host, or the origin of a page.
+fn host_or_origin(value: &OsStr) -> Result<String, String> {
+    let given = text(value)?.trim();
+    let authority = given.strip_prefix("https://").or_else(|| given.strip_prefix("http://"));
+    host(OsStr::new(authority.unwrap_or(given)))
 }
 
 fn host(value: &OsStr) -> Result<String, String> {
@@ -464,6 +471,8 @@ mod tests {
             assert!(address(OsStr::new(given)).is_err(), "{given}");
         }
         assert!(address(OsStr::new("[::1]:80")).is_ok());
+        assert_eq!(host_or_origin(OsStr::new("https://a.b:8443")).as_deref(), Ok("a.b:8443"));
+        assert!(host_or_origin(OsStr::new("ftp://a")).is_err());
         assert!(address_for_others(OsStr::new("10.0.0.1:0")).is_err());
         for given in ["", ":80", "h:99999", "h:0", "h:", "h:x", "[::1]:0", "a b"] {
             assert!(seed(OsStr::new(given)).is_err(), "{given}");

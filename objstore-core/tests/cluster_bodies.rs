@@ -219,11 +219,11 @@ async fn fewer_replicas_than_asked_for_are_not_acknowledged() {
         nodes[0].put(nodes[0].new_id(), pattern(1000), options).await
     };
     assert_eq!(put(2, Level::Full).await.unwrap().replicas.unwrap().synced, 2);
-    assert_eq!(put(3, Level::Full).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(put(3, Level::Full).await.unwrap_err().kind(), ErrorKind::TooFewReplicas);
     assert_eq!(put(2, Level::Remote).await.unwrap_err().kind(), ErrorKind::InvalidRequest);
     nodes.cut(1, true);
     let begun = tokio::time::Instant::now();
-    assert_eq!(put(2, Level::Full).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(put(2, Level::Full).await.unwrap_err().kind(), ErrorKind::TooFewReplicas);
     assert!(begun.elapsed() < Duration::from_secs(3), "it is waited for, and not for long");
     assert_eq!(put(1, Level::Full).await.unwrap().replicas.unwrap().to_string(), "1/2");
 }

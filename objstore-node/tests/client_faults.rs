@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use objstore_client::options::{Conditions, DeleteOptions, ExpectedDigest, GetOptions, PutOptions};
+use objstore_client::options::{
+    Conditions, DeleteOptions, ExpectedDigest, GetOptions, KeyListOptions, ListOptions, PutOptions,
+};
 use objstore_client::types::{Level, ObjectId};
 use objstore_client::{Client, ClientBuilder};
 use objstore_core::options::WriteMode;
@@ -32,6 +34,17 @@ enum Fault {
 
 const BUSY: Fault = Fault::Says(
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 48\r\n\r\n{\"error\":\"busy\",\"message\":\"too much, try again\"}",
+);
+
+/// A proxy's word, and not a node's.
+const BARE_502: Fault =
+    Fault::Says(b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+const BARE_503: Fault = Fault::Says(
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+);
+const BARE_304: Fault = Fault::Says(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
+const BROKEN: Fault = Fault::Says(
+    b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 36\r\n\r\n{\"error\":\"internal\",\"message\":\"bug\"}",
 );
 
 /// A node, and a way to it on which things happen.
@@ -173,8 +186,9 @@ async fn versions_are_never_mixed() {
 #[tokio::test]
 async fn a_node_that_is_gone_hangs_or_is_busy_is_passed_over() {
     let stage = Stage::new().await;
+    let nonsense = Fault::Says(b"nonsense\r\n\r\n");
     for fault in
-        [Fault::Refused, Fault::Hangs, Fault::Cut(20), BUSY, Fault::Says(b"nonsense\r\n\r\n")]
+        [Fault::Refused, Fault::Hangs, Fault::Cut(20), BUSY, nonsense, BARE_502, BARE_503, BARE_304]
     {
         let client = || stage.over_either(&[fault; 9]);
         client().put(id(1), "hello", PutOptions::default()).await.unwrap();
@@ -230,6 +244,99 @@ async fn what_must_not_be_done_twice_is_not() {
     wrong.digests.push(ExpectedDigest::Md5([1; 16]));
     let error = stage.over_either(&[]).put(id(5), "x", wrong).await.unwrap_err();
     assert_eq!((error.kind(), stage.puts()), (ErrorKind::DigestMismatch, before + 4));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again() {
+    let stage = Stage::new().await;
+    for n in 1..500 {
+        stage.node.put(id(n), "x", PutOptions::default()).await.unwrap();
+    }
+    let all = stage.node.list(ListOptions::default()).await.unwrap();
+    for fault in [Fault::Cut(30_000), Fault::Cut(300), BROKEN] {
+        for client in [stage.over_either(&[fault; 2]), stage.over_either(&[fault])] {
+            assert_eq!(client.list(ListOptions::default()).await.unwrap(), all);
+        }
+        stage.over_either(&[fault]).stats().await.unwrap();
+        stage.over_either(&[fault]).list_keys(KeyListOptions::default()).await.unwrap();
+    }
+    let error = stage.over(&[Fault::Cut(300); 9]).stats().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport);
+    assert!(error.to_string().contains(&stage.front.to_string()), "{error}");
+    let error = stage.over(&[BROKEN; 9]).stats().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn what_stands_before_a_node_does_not_speak_for_it() {
+    let stage = Stage::new().await;
+    let only_new = || PutOptions::default().conditions(Conditions::absent());
+    for bare in [BARE_502, BARE_503, BARE_304] {
+        // Whether the node did it is not known, so it is not sent again.
+        let error = stage.over_either(&[bare]).put(id(1), "x", only_new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+        assert!(error.to_string().contains("whether it was done is not known"), "{error}");
+        assert_eq!(stage.puts(), 0);
+    }
+    let error = stage.over(&[BARE_502; 9]).node_id().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport);
+    assert!(error.to_string().contains("502"), "{error}");
+}
+
+#[tokio::test]
+async fn a_put_that_no_node_can_have_all_of_is_certainly_not_done() {
+    let stage = Stage::new().await;
+    let only_new = || PutOptions::default().conditions(Conditions::absent());
+    let body = body(20_000_000, 0);
+    let client = stage.over_either(&[Fault::Hangs]);
+    client.put(id(1), body.clone(), only_new()).await.unwrap();
+    assert_eq!(stage.node.head(id(1)).await.unwrap().size, 20_000_000);
+}
+
+#[tokio::test]
+async fn a_put_with_too_few_replicas_is_not_sent_again() {
+    let stage = Stage::new().await;
+    let mut options = PutOptions::default().level(Level::Full);
+    options.min_replicas = Some(3);
+    let error = stage.over_either(&[]).put(id(1), "x", options).await.unwrap_err();
+    assert_eq!((error.kind(), stage.puts()), (ErrorKind::TooFewReplicas, 1));
+}
+
+/// However long one node may be silent, it does not use up the time that there is for all.
+#[tokio::test]
+async fn a_silent_node_leaves_the_others_their_time() {
+    let stage = Stage::new().await;
+    let nodes = [stage.front, stage.direct].map(|addr| addr.to_string());
+    let patient = || Client::builder().nodes(nodes.clone());
+    *stage.faults.lock().unwrap() = [Fault::Hangs; 99].to_vec().into();
+    let client = patient().timeout(Duration::from_secs(2)).build().unwrap();
+    client.node_id().await.unwrap();
+    client.put(id(1), "x", PutOptions::default()).await.unwrap();
+
+    // The same where the caller gives up, who has no time limit of the client's.
+    let client = patient().build().unwrap();
+    let given_up = tokio::time::timeout(Duration::from_millis(300), client.node_id()).await;
+    assert!(given_up.is_err());
+    client.node_id().await.unwrap();
+}
+
+#[tokio::test]
+async fn times_beyond_any_calendar_are_no_limit() {
+    let stage = Stage::new().await;
+    let client = Client::builder()
+        .node(stage.direct.to_string())
+        .timeout(Duration::MAX)
+        .stall_timeout(Duration::MAX)
+        .answer_timeout(Duration::MAX)
+        .pause_max(Duration::MAX)
+        .build()
+        .unwrap();
+    client.put(id(1), "x", PutOptions::default()).await.unwrap();
+    client.within(Duration::MAX).head(id(1)).await.unwrap();
+    let never = Fault::Says(
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 18446744073709551615\r\nConnection: close\r\nContent-Length: 48\r\n\r\n{\"error\":\"busy\",\"message\":\"too much, try again\"}",
+    );
+    stage.over(&[never]).head(id(1)).await.unwrap();
 }
 
 #[tokio::test]

@@ -35,6 +35,13 @@ impl Engine {
     ) -> UnderWay<T> {
         let (done, wait) = sync_channel(1);
         if let Some(runtime) = &self.0 {
+            let here = tokio::runtime::Handle::try_current().map(|here| here.id());
+            if here.is_ok_and(|here| here == runtime.handle().id()) {
+                let why = "a blocking client is called from a body that it sends, and would wait for \
+                           itself; have that body read by another client, or beforehand";
+                let _ = done.send(Err(Error::new(ErrorKind::InvalidRequest, why)));
+                return UnderWay(wait);
+            }
             runtime.spawn(async move {
                 // Nobody may be waiting any more.
                 let _ = done.send(work.await);

@@ -50,7 +50,8 @@ const PIECE: usize = 64 * 1024;
 /// clone and to send between threads; all clones share that thread, which ends with the last of them.
 ///
 /// Its methods block. They may be called anywhere, on threads of an async runtime too, which they
-/// then keep from other work. Arguments, results, errors and tries are those of the async client.
+/// then keep from other work; only in the stream of a body that this very client sends they are
+/// [`ErrorKind::InvalidRequest`], as they would wait for themselves. Arguments, results, errors and tries are those of the async client.
 #[derive(Clone, Debug)]
 pub struct Client {
     client: crate::Client,
@@ -127,7 +128,8 @@ impl Client {
     }
 
     /// Stores what `from` brings until its end, piece by piece; as [`crate::Client::put`]. `len` is
-    /// how many bytes those are, where that is known.
+    /// how many bytes those are, where that is known. A time limit ends the call once `from` returns
+    /// from the read it is in: nothing else can.
     ///
     /// # Errors
     /// Those of the same there; [`ErrorKind::IncompleteBody`] with the error of the reader as its

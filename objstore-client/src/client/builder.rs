@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use super::endpoints::Endpoints;
 use super::{Client, Shared};
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Endpoint, Patience, Transport};
+use crate::transport::{Endpoint, LONGEST, Patience, Transport};
 
 /// How a [`Client`] is made.
 ///
@@ -81,7 +81,7 @@ impl ClientBuilder {
     /// How long a call may take; see [`Client::within`]. No limit by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.timeout = Some(timeout.min(LONGEST));
         self
     }
 
@@ -90,7 +90,7 @@ impl ClientBuilder {
     /// at most.
     #[must_use]
     pub fn stall_timeout(mut self, stall: Duration) -> Self {
-        self.patience.stall = stall;
+        self.patience.stall = stall.min(LONGEST);
         self
     }
 
@@ -98,7 +98,7 @@ impl ClientBuilder {
     /// the bucket. 5 minutes by default.
     #[must_use]
     pub fn answer_timeout(mut self, answer: Duration) -> Self {
-        self.patience.answer = answer;
+        self.patience.answer = answer.min(LONGEST);
         self
     }
 
@@ -113,7 +113,7 @@ impl ClientBuilder {
     /// (`Retry-After`). 5 s by default.
     #[must_use]
     pub fn pause_max(mut self, pause: Duration) -> Self {
-        self.pause_max = pause;
+        self.pause_max = pause.min(LONGEST);
         self
     }
 
@@ -150,7 +150,8 @@ impl ClientBuilder {
         let mut common = HeaderMap::new();
         if let Some(Token(token)) = &self.token {
             let value = HeaderValue::try_from(format!("Bearer {token}"));
-            let mut value = value.ok().filter(|_| !token.is_empty()).ok_or_else(|| {
+            let visible = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+            let mut value = value.ok().filter(|_| visible).ok_or_else(|| {
                 Error::new(ErrorKind::Configuration, "the token is not one: visible ASCII")
             })?;
             value.set_sensitive(true);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::endpoints::Pick;
@@ -16,6 +16,8 @@ use crate::wire::routes;
 
 /// The shortest pause between two rounds of tries; doubled with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// A node that was silent for so long when it was given up is not the first to be asked next.
+const SILENT_FOR: Duration = Duration::from_millis(250);
 /// The longest that is waited for a node to say whether it is well again.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -26,12 +28,46 @@ impl Client {
         request: &Request,
         body: Option<Body>,
     ) -> Result<Answer, Error> {
-        self.call_for(request, body, self.shared.tries).await
+        self.call_for(request, body, self.shared.tries, self.deadline()).await
     }
 
     /// The same, to each node once at most.
     pub(super) async fn call_once(&self, request: &Request) -> Result<Answer, Error> {
-        self.call_for(request, None, 1).await
+        self.call_for(request, None, 1, self.deadline()).await
+    }
+
+    /// Sends a read and takes in the whole answer; asks once more, where that can help, when the
+    /// answer breaks off.
+    pub(super) async fn ask<T, R>(
+        &self,
+        request: &Request,
+        read: impl Fn(Answer) -> R,
+    ) -> Result<T, Error>
+    where
+        R: Future<Output = Result<T, Error>>,
+    {
+        let deadline = self.deadline();
+        let mut breaks = 0;
+        loop {
+            let answer = self.call_for(request, None, self.shared.tries, deadline).await?;
+            let node = answer.node;
+            let error = match read(answer).await {
+                Err(error) if error.kind() == ErrorKind::Transport => error,
+                other => return other,
+            };
+            breaks += 1;
+            let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if breaks >= self.shared.tries || is_late {
+                return Err(self.shared.named(node, "", error));
+            }
+            tracing::debug!(%error, "an answer broke off, and is asked for again");
+            self.pause_after_break(node, breaks).await;
+        }
+    }
+
+    /// When a call that begins now has to be over.
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| Instant::now() + timeout)
     }
 
     async fn call_for(
@@ -39,37 +75,35 @@ impl Client {
         request: &Request,
         body: Option<Body>,
         rounds: u32,
+        deadline: Option<Instant>,
     ) -> Result<Answer, Error> {
-        let Some(timeout) = self.timeout else {
-            return self.rounds(request, body, rounds, None, &mut None).await;
-        };
-        let deadline = Instant::now() + timeout;
-        let mut last = None;
-        let rounds = self.rounds(request, body, rounds, Some(deadline), &mut last);
+        let mut met = Met::default();
+        let rounds = self.rounds(request, body, rounds, deadline, &mut met);
+        let Some(deadline) = deadline else { return rounds.await };
         match tokio::time::timeout_at(deadline, rounds).await {
             Ok(Ok(answer)) => Ok(answer.until(deadline)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(late(timeout, request, last)),
+            Err(_) => Err(self.late(request, met)),
         }
     }
 
-    /// Tries each node, and all of them again after a pause. `last` is what was met last.
+    /// Tries each node, and all of them again after a pause.
     async fn rounds(
         &self,
         request: &Request,
         mut body: Option<Body>,
         rounds: u32,
         deadline: Option<Instant>,
-        last: &mut Option<Error>,
+        met: &mut Met,
     ) -> Result<Answer, Error> {
         let mut round = 1;
         let mut tried = Vec::new();
         loop {
             let Some(node) = self.pick(&tried) else {
-                let pause = self.pause(round, last.as_ref());
+                let pause = self.pause(round, met.last.as_ref());
                 let late = deadline.is_some_and(|deadline| deadline <= Instant::now() + pause);
                 if round >= rounds || late {
-                    return Err(last.take().unwrap_or_else(nobody));
+                    return Err(met.last.take().unwrap_or_else(nobody));
                 }
                 round += 1;
                 tried.clear();
@@ -77,12 +111,19 @@ impl Client {
                 continue;
             };
             let sending = body.take().map(Sending::new);
-            let failed = match self.shared.send(node, request, &self.common, sending.as_ref()).await
-            {
+            met.asking = Some(node);
+            let left = self.shared.endpoints.len() - tried.len();
+            let patience = self.patience(request, deadline, left);
+            let sent =
+                self.shared.send(node, request, &self.common, sending.as_ref(), patience).await;
+            let failed = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            let may_help = failed.error.kind().is_retryable();
+            met.asking = None;
+            // A fault of one node need not be one of the next.
+            let is_its_own = failed.error.kind() == ErrorKind::Internal && request.is_read();
+            let may_help = failed.error.kind().is_retryable() || (is_its_own && left > 1);
             let may_repeat = failed.not_done || request.repeat == Repeat::Safe;
             let error = self.shared.explain(node, request, failed);
             body = match sending {
@@ -94,17 +135,29 @@ impl Client {
                 },
             };
             tracing::debug!(%error, "a node failed a request, which is tried again");
-            *last = Some(error);
+            met.last = Some(error);
             tried.push(node);
         }
+    }
+
+    /// How long a node is waited for. Where others are left who can be asked as well, it is not to
+    /// use up the time that there is for all of them.
+    fn patience(&self, request: &Request, deadline: Option<Instant>, left: usize) -> Patience {
+        let mut patience = self.shared.patience;
+        if let Some(deadline) = deadline.filter(|_| request.repeat == Repeat::Safe && left > 1) {
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            patience.stall = patience.stall.min(share);
+        }
+        patience
     }
 
     /// The node to try next; none when all were.
     fn pick(&self, tried: &[usize]) -> Option<usize> {
         let Pick { node, look_at } = self.shared.endpoints.pick(tried, Instant::now())?;
         if let Some(ill) = look_at {
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(async move { shared.look_at(ill).await });
+            let looking = Looking { shared: Arc::clone(&self.shared), node: ill };
+            tokio::spawn(async move { looking.shared.look_at(looking.node).await });
         }
         Some(node)
     }
@@ -115,7 +168,7 @@ impl Client {
         let max = self.shared.pause_max;
         let longest = PAUSE_FIRST.saturating_mul(1 << (round - 1).min(16));
         let asked = last.and_then(Error::retry_after).unwrap_or_default();
-        (asked + longest.mul_f64(0.5 + jitter() / 2.0)).min(max)
+        asked.saturating_add(longest.mul_f64(0.5 + jitter() / 2.0)).min(max)
     }
 
     /// After a body broke off for the `breaks`th time in a row.
@@ -123,6 +176,69 @@ impl Client {
         self.shared.endpoints.is_ill(node, Instant::now(), jitter());
         if breaks > 1 {
             tokio::time::sleep(self.pause(breaks - 1, None)).await;
+        }
+    }
+
+    fn late(&self, request: &Request, met: Met) -> Error {
+        let outcome = if request.is_read() { "" } else { UNKNOWN };
+        let timeout = self.timeout.unwrap_or_default();
+        let node = met.asking.and_then(|node| self.shared.endpoints.get(node));
+        let from = node.map_or_else(String::new, |node| format!(" from {node}"));
+        match met.last {
+            Some(last) => {
+                let what =
+                    format!("no answer{from} within {timeout:?}{outcome}; before that: {last}");
+                Error::new(ErrorKind::Transport, what).with_source(last)
+            }
+            None => {
+                let what = format!("no answer{from} within {timeout:?}{outcome}");
+                Error::new(ErrorKind::Transport, what)
+            }
+        }
+    }
+}
+
+/// What a call has met so far.
+#[derive(Default)]
+struct Met {
+    /// The last error.
+    last: Option<Error>,
+    /// The node that is waited for.
+    asking: Option<usize>,
+}
+
+/// Somebody looks whether a node is well again. When that ends early, as it does with the runtime it
+/// is on, somebody else may.
+struct Looking {
+    shared: Arc<Shared>,
+    node: usize,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.shared.endpoints.is_unwatched(self.node);
+    }
+}
+
+/// A node that has not answered yet. Whoever gives up waiting before it has, a deadline or a caller,
+/// has learnt something about it.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    node: usize,
+    sending: Option<&'a Arc<Sending>>,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let now = Instant::now();
+        let silent = self.sending.map_or(Some(self.since), |sending| sending.silent_since());
+        if silent.is_some_and(|since| now.saturating_duration_since(since) >= SILENT_FOR) {
+            self.shared.endpoints.is_ill(self.node, now, jitter());
         }
     }
 }
@@ -135,11 +251,15 @@ impl Shared {
         request: &Request,
         common: &HeaderMap,
         sending: Option<&Arc<Sending>>,
+        patience: Patience,
     ) -> Result<Answer, Failed> {
         let Some(endpoint) = self.endpoints.get(node) else {
             return Err(Failed { error: nobody(), not_done: true });
         };
-        let sent = self.transport.send(endpoint, request, common, sending, self.patience).await;
+        let since = Instant::now();
+        let mut waiting = Waiting { shared: self, node, sending, since, answered: false };
+        let sent = self.transport.send(endpoint, request, common, sending, patience).await;
+        waiting.answered = true;
         match &sent {
             Ok(_) => self.endpoints.is_well(node),
             Err(failed) => self.judge(node, &failed.error),
@@ -181,8 +301,12 @@ impl Shared {
         if error.kind() != ErrorKind::Transport {
             return error;
         }
+        self.named(node, if not_done || request.is_read() { "" } else { UNKNOWN }, error)
+    }
+
+    /// The error with the node that it was about.
+    fn named(&self, node: usize, outcome: &str, error: Error) -> Error {
         let node = self.endpoints.get(node).map(ToString::to_string).unwrap_or_default();
-        let outcome = if not_done || is_read(request) { "" } else { UNKNOWN };
         let message = format!("{node}: {error}{outcome}");
         error.saying(message)
     }
@@ -194,23 +318,6 @@ pub(super) fn unsendable(error: http::header::InvalidHeaderValue) -> Error {
 }
 
 const UNKNOWN: &str = "; whether it was done is not known";
-
-fn is_read(request: &Request) -> bool {
-    matches!(request.method, Method::GET | Method::HEAD)
-}
-
-fn late(timeout: Duration, request: &Request, last: Option<Error>) -> Error {
-    let outcome = if is_read(request) { "" } else { UNKNOWN };
-    let message = match &last {
-        Some(last) => format!("not done within {timeout:?}{outcome}; the last try: {last}"),
-        None => format!("no answer within {timeout:?}{outcome}"),
-    };
-    let error = Error::new(ErrorKind::Transport, message);
-    match last {
-        Some(last) => error.with_source(last),
-        None => error,
-    }
-}
 
 fn nobody() -> Error {
     Error::new(ErrorKind::Transport, "there is no node to ask")

@@ -110,8 +110,12 @@ impl Download {
         };
         let meta = answer.meta()?;
         let same = meta.etag == self.version.etag && meta.size == self.version.size;
-        if !same || part(&answer, meta.size) != Some(self.at..self.end) {
+        if !same {
             return Err(strange("a node has other bytes under the same tag"));
+        }
+        if part(&answer, meta.size) != Some(self.at..self.end) {
+            let other = "the answer has other bytes than the rest that was asked for";
+            return Err(self.gave_up(strange(other)));
         }
         self.answer = answer;
         Ok(())

@@ -41,6 +41,11 @@ impl Endpoints {
         Self { nodes: nodes.into_boxed_slice(), health: Mutex::new(health) }
     }
 
+    /// How many nodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(super) fn get(&self, node: usize) -> Option<&Endpoint> {
         self.nodes.get(node)
     }
@@ -80,6 +85,13 @@ impl Endpoints {
             let failures = health.failures.saturating_add(1);
             let ill_until = Some(now + longest.mul_f64(0.5 + jitter / 2.0));
             *health = Health { failures, ill_until, watched: false };
+        }
+    }
+
+    /// Nobody looks any more whether the node is well again.
+    pub(super) fn is_unwatched(&self, node: usize) {
+        if let Some(health) = self.lock().get_mut(node) {
+            health.watched = false;
         }
     }
 
@@ -140,6 +152,9 @@ mod tests {
         let later = now + ILL_FIRST;
         assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: Some(0) }));
         assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: None }));
+        // Whoever looked did not come to an end.
+        nodes.is_unwatched(0);
+        assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: Some(0) }));
         // Still ill, and for longer.
         nodes.is_ill(0, later, 1.0);
         assert_eq!(nodes.pick(&[], later + ILL_FIRST).unwrap().look_at, None);

@@ -36,7 +36,7 @@ impl Client {
 
     async fn meta(&self, request: Request) -> Result<Arc<ObjectMeta>, Error> {
         let meta: Arc<ObjectMeta> =
-            Arc::new(self.call(&request, None).await?.json(META_MAX).await?);
+            Arc::new(self.ask(&request, |answer| answer.json(META_MAX)).await?);
         if meta.is_deleted {
             return Err(
                 Error::new(ErrorKind::Deleted, "the object has been deleted").with_meta(meta)

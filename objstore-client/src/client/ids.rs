@@ -1,6 +1,6 @@
 use super::Client;
 use crate::error::Error;
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
 use crate::types::ObjectId;
 use crate::wire::routes;
 
@@ -13,6 +13,6 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn new_id(&self) -> Result<ObjectId, Error> {
-        self.call(&Request::get(routes::ID), None).await?.text().await?.parse()
+        self.ask(&Request::get(routes::ID), Answer::text).await?.parse()
     }
 }

@@ -125,16 +125,20 @@ impl Client {
                 path.push_str(&format!("&{name}={}", routes::encode(&value)));
             }
         }
-        let mut lines = Lines::of(self.call(&Request::get(path), None).await?);
-        let mut page = KeyPage::default();
-        while let Some(line) = lines.next().await? {
-            match line {
-                Line::Key(entry) => page.entries.push(entry),
-                Line::Prefix { prefix } => page.prefixes.push(prefix),
-                Line::Next { next } => page.next = Some(next),
+        let request = Request::get(path);
+        let page = self.ask(&request, |answer| async move {
+            let mut lines = Lines::of(answer);
+            let mut page = KeyPage::default();
+            while let Some(line) = lines.next().await? {
+                match line {
+                    Line::Key(entry) => page.entries.push(entry),
+                    Line::Prefix { prefix } => page.prefixes.push(prefix),
+                    Line::Next { next } => page.next = Some(next),
+                }
             }
-        }
-        Ok(page)
+            Ok(page)
+        });
+        page.await
     }
 }
 

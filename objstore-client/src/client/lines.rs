@@ -64,7 +64,7 @@ mod tests {
             let chunks: Vec<_> = text.chunks(size).map(Ok::<_, Error>).collect();
             let body = reqwest::Body::wrap_stream(stream::iter(chunks));
             let response = http::Response::new(body).into();
-            let answer = Answer::read(response, Duration::from_secs(60)).await.unwrap();
+            let answer = Answer::read(response, Duration::from_secs(60), true).await.unwrap();
             let mut lines = Lines::of(answer);
             let mut all: Vec<String> = Vec::new();
             while let Some(line) = lines.next().await.unwrap() {

@@ -24,11 +24,14 @@ impl Client {
         let after = options.after.map(|id| format!("&after={id}")).unwrap_or_default();
         let deleted = if options.include_deleted { "&deleted=1" } else { "" };
         let request = Request::get(format!("{}?limit={limit}{after}{deleted}", routes::LIST));
-        let mut lines = Lines::of(self.call(&request, None).await?);
-        let mut page = Vec::new();
-        while let Some(meta) = lines.next().await? {
-            page.push(Arc::new(meta));
-        }
-        Ok(page)
+        let page = self.ask(&request, |answer| async move {
+            let mut lines = Lines::of(answer);
+            let mut page = Vec::new();
+            while let Some(meta) = lines.next().await? {
+                page.push(Arc::new(meta));
+            }
+            Ok(page)
+        });
+        page.await
     }
 }

@@ -50,8 +50,8 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn subscribe(&self) -> Result<Subscription, Error> {
-        let begin: Messages =
-            self.call(&Request::get(routes::MESSAGES), None).await?.json(MESSAGES_MAX).await?;
+        let request = Request::get(routes::MESSAGES);
+        let begin: Messages = self.ask(&request, |answer| answer.json(MESSAGES_MAX)).await?;
         Ok(Subscription { client: self.clone(), next: begin.next, came: VecDeque::new() })
     }
 }
@@ -82,9 +82,9 @@ impl Subscription {
             }
             let wait = self.client.longest_wait().as_millis();
             let path = format!("{}?after={}&wait={wait}", routes::MESSAGES, self.next);
-            let answer = self.client.call(&Request::get(path), None).await?;
-            let Messages { next, missed, interrupted, messages } =
-                answer.json(MESSAGES_MAX).await?;
+            let request = Request::get(path);
+            let page = self.client.ask(&request, |answer| answer.json(MESSAGES_MAX));
+            let Messages { next, missed, interrupted, messages } = page.await?;
             self.next = next;
             self.came.extend(interrupted.then_some(Received::Interrupted));
             self.came.extend((missed > 0).then_some(Received::Missed(missed)));

@@ -30,7 +30,7 @@ use endpoints::Endpoints;
 pub use messages::Subscription;
 
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Patience, Transport};
+use crate::transport::{LONGEST, Patience, Transport};
 use crate::wire::headers;
 
 /// The nodes of a cluster, or one node, over HTTP. Cheap to clone and to send between threads; all
@@ -121,7 +121,7 @@ impl Client {
     /// is the time until the object is there to be read; reading it may take longer.
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Self {
-        Self { timeout: Some(timeout), ..self.clone() }
+        Self { timeout: Some(timeout.min(LONGEST)), ..self.clone() }
     }
 
     /// The same client, whose requests carry this as `X-Request-Id`: nodes show it in their logs.

@@ -16,6 +16,6 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn stats(&self) -> Result<Stats, Error> {
-        self.call(&Request::get(routes::STATS), None).await?.json(STATS_MAX).await
+        self.ask(&Request::get(routes::STATS), |answer| answer.json(STATS_MAX)).await
     }
 }

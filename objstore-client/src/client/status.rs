@@ -1,6 +1,6 @@
 use super::Client;
 use crate::error::{Error, ErrorKind};
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
 use crate::wire::routes;
 
 impl Client {
@@ -28,10 +28,11 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn node_id(&self) -> Result<String, Error> {
-        self.call(&Request::get(routes::PING), None).await?.text().await
+        self.ask(&Request::get(routes::PING), Answer::text).await
     }
 
-    /// The version of the program of the node that answers, such as `objstore 0.1.0`.
+    /// The version of the program of the node that answers, such as `objstore 0.1.0 (0464580)`:
+    /// version and commit.
     ///
     /// # Errors
     /// [`ErrorKind::Transport`] when no node answered.
@@ -39,6 +40,6 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn version(&self) -> Result<String, Error> {
-        self.call(&Request::get(routes::VERSION), None).await?.text().await
+        self.ask(&Request::get(routes::VERSION), Answer::text).await
     }
 }

@@ -18,7 +18,7 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn uploads(&self) -> Result<UploadStats, Error> {
-        self.call(&Request::get(routes::UPLOADS), None).await?.json(UPLOADS_MAX).await
+        self.ask(&Request::get(routes::UPLOADS), |answer| answer.json(UPLOADS_MAX)).await
     }
 
     /// Has the node try at once to store a version that waits for the bucket, also one that the

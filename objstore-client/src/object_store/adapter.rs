@@ -13,8 +13,9 @@ use super::object_store::multipart::PartId;
 use super::object_store::path::Path;
 use super::object_store::{
     Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, GetResult,
-    GetResultPayload, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, TagSet, UploadPart,
+    GetResultPayload, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    RenameTargetMode, Result, TagSet, UploadPart,
 };
 use super::{get_result, list_result, put_result};
 use crate::body::Body;
@@ -271,6 +272,19 @@ impl<K: Keys> ObjectStore for KeyStore<K> {
             _ if created => not_created(to, e),
             _ => failed(to, e),
         })
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let mode = match options.target_mode {
+            RenameTargetMode::Overwrite => CopyMode::Overwrite,
+            RenameTargetMode::Create => CopyMode::Create,
+        };
+        // In place of itself: there is nothing to copy, and nothing to be left.
+        if from == to && mode == CopyMode::Overwrite {
+            return self.head(from).await.map(drop);
+        }
+        self.copy_opts(from, to, CopyOptions::new().with_mode(mode)).await?;
+        self.delete(from).await
     }
 }
 

@@ -13,6 +13,8 @@ use crate::options::not_modified;
 use crate::types::ObjectMeta;
 use crate::wire::{ErrorBody, headers};
 
+use super::LONGEST;
+
 /// The longest error body that is read, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
@@ -30,11 +32,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The answer, or the error that it is.
-    pub(crate) async fn read(response: reqwest::Response, stall: Duration) -> Result<Self, Error> {
+    /// The answer, or the error that it is; 304 where it was `conditional`.
+    pub(crate) async fn read(
+        response: reqwest::Response,
+        stall: Duration,
+        conditional: bool,
+    ) -> Result<Self, Error> {
         let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let answer = Self { head, body, stall, deadline: None, node: 0 };
-        if answer.head.status.is_success() { Ok(answer) } else { Err(answer.error().await?) }
+        if answer.head.status.is_success() {
+            Ok(answer)
+        } else {
+            Err(answer.error(conditional).await?)
+        }
     }
 
     pub(crate) fn of(self, node: usize) -> Self {
@@ -45,7 +55,7 @@ impl Answer {
         Self { deadline: Some(deadline), ..self }
     }
 
-    async fn error(mut self) -> Result<Error, Error> {
+    async fn error(mut self, conditional: bool) -> Result<Error, Error> {
         let body = self.collect(ERROR_BODY_MAX).await?;
         let (status, field) = (self.head.status, |name: &str| {
             self.head.headers.get(name).and_then(|value| value.to_str().ok())
@@ -54,11 +64,13 @@ impl Answer {
         let mut error = match code.filter(|_| body.is_empty()) {
             Some(kind) => Error::new(kind, message(kind, status)),
             // Has neither a body nor a code.
-            None if status == StatusCode::NOT_MODIFIED => not_modified(),
+            None if status == StatusCode::NOT_MODIFIED && conditional => not_modified(),
+            // Of the request's head, whoever reads it.
+            None if body.is_empty() && !OF_THE_HEAD.contains(&status) => unexplained(status),
             None => ErrorBody::read(status.as_u16(), &body, None),
         };
-        if let Some(seconds) = field(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok()) {
-            error = error.with_retry_after(Duration::from_secs(seconds));
+        if let Some(delay) = field(RETRY_AFTER.as_str()).and_then(retry_after) {
+            error = error.with_retry_after(delay);
         }
         if let Ok(meta) = self.meta() {
             error = error.with_meta(meta);
@@ -84,7 +96,16 @@ impl Answer {
     /// The next bytes of the body; none at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let left = self.deadline.map(|deadline| deadline.duration_since(Instant::now()));
-        chunk(&mut self.body, left.map_or(self.stall, |left| left.min(self.stall))).await
+        let Some(left) = left.filter(|left| *left < self.stall) else {
+            return chunk(&mut self.body, self.stall).await;
+        };
+        let next = tokio::time::timeout(left, chunk(&mut self.body, self.stall));
+        next.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Transport,
+                "the answer did not end within the time of the call",
+            ))
+        })
     }
 
     /// The whole body in memory.
@@ -158,6 +179,35 @@ pub(crate) async fn chunk(
 /// Nothing has come for so long.
 pub(crate) fn silent(stall: Duration) -> Error {
     Error::new(ErrorKind::Transport, format!("the node was silent for {stall:?}"))
+}
+
+/// Statuses that are about the head of the request alone.
+const OF_THE_HEAD: [StatusCode; 4] = [
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::EXPECTATION_FAILED,
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+];
+
+/// A node says why; something before it, or in its place, need not.
+fn unexplained(status: StatusCode) -> Error {
+    let what = format!(
+        "the answer is {} without a word of why, which is no node's; what stands before it?",
+        status.as_u16()
+    );
+    Error::new(ErrorKind::Transport, what)
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    let delay = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(std::time::SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(delay.min(LONGEST))
 }
 
 /// An answer that no node of ours gives.

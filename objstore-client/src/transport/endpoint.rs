@@ -52,7 +52,10 @@ impl FromStr for Endpoint {
     fn from_str(address: &str) -> Result<Self, Error> {
         let refuse = |why: String| Error::new(ErrorKind::Configuration, why);
         let (scheme, authority) = match address.split_once("://") {
-            Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
+            Some((scheme, authority)) if scheme.eq_ignore_ascii_case("http") => ("http", authority),
+            Some((scheme, authority)) if scheme.eq_ignore_ascii_case("https") => {
+                ("https", authority)
+            }
             _ => ("http", address),
         };
         let authority = authority.trim_end_matches('/');
@@ -87,6 +90,7 @@ mod tests {
             ("[::1]:7", "http://[::1]:7"),
             ("https://a", "https://a:10999"),
             ("https://a:443/", "https://a"),
+            ("HTTPS://a:443/", "https://a"),
         ] {
             assert_eq!(address.parse::<Endpoint>().unwrap().to_string(), shown);
         }

@@ -25,6 +25,9 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How often the system looks whether the other end of a silent connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// Longer than anybody waits, and short enough to be added to any moment.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Connections to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
@@ -85,6 +88,21 @@ impl Transport {
         sending: Option<&Arc<Sending>>,
         patience: Patience,
     ) -> Result<Answer, Failed> {
+        let sent = self.send_once(endpoint, request, common, sending, patience).await;
+        sent.map_err(|failed| Failed {
+            not_done: failed.not_done || sending.is_some_and(|sending| !sending.is_given()),
+            ..failed
+        })
+    }
+
+    async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        common: &HeaderMap,
+        sending: Option<&Arc<Sending>>,
+        patience: Patience,
+    ) -> Result<Answer, Failed> {
         let url = endpoint.url(request.path()).map_err(|error| Failed { error, not_done: true })?;
         let body = sending.map(|sending| Outgoing::of(Arc::clone(sending)));
         let answered = self.http.execute(request.to_send(url, common, body));
@@ -98,13 +116,7 @@ impl Transport {
                 }
             },
             None => {
-                let limit = if request.method == http::Method::GET
-                    || request.method == http::Method::HEAD
-                {
-                    patience.stall
-                } else {
-                    patience.answer
-                };
+                let limit = if request.is_read() { patience.stall } else { patience.answer };
                 match tokio::time::timeout(limit, answered).await {
                     Ok(response) => response,
                     Err(_) => return Err(Failed::unknown(silent(limit))),
@@ -116,7 +128,9 @@ impl Transport {
                 Some(error) => Failed { error, not_done: true },
                 None => Failed::transport(e, endpoint.is_https()),
             })?;
-        Answer::read(response, patience.stall).await.map_err(Failed::answered)
+        Answer::read(response, patience.stall, request.is_conditional_read())
+            .await
+            .map_err(Failed::answered)
     }
 }
 
@@ -164,14 +178,21 @@ impl Failed {
 
     fn transport(error: reqwest::Error, over_tls: bool) -> Self {
         let not_done = error.is_connect();
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(below) = cause.source() {
+            cause = below;
+        }
         let message = match (not_done, over_tls) {
-            (true, false) => "no connection; is the node running, and is the address right?",
-            (true, true) => {
-                "no connection; is the node running, is the address right, and its certificate believed?"
+            (true, false) => {
+                format!("no connection ({cause}); is the node running, and is the address right?")
             }
-            (false, _) => "the connection broke or did not speak HTTP",
+            (true, true) => format!(
+                "no connection ({cause}); is the node running, is the address right, and its certificate believed?"
+            ),
+            (false, _) => "the connection broke or did not speak HTTP".to_owned(),
         };
-        let error = Error::new(ErrorKind::Transport, message).with_source(error.without_url());
+        let error = Error::new(ErrorKind::Transport, message).with_source(error);
         Self { error, not_done }
     }
 

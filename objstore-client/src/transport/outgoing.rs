@@ -32,6 +32,8 @@ struct State {
     revoked: bool,
     /// What the caller's stream met, or was found wrong with it.
     failed: Option<Error>,
+    /// The connection has all of it.
+    given: bool,
 }
 
 /// Whose turn it is.
@@ -50,6 +52,7 @@ impl Sending {
         let state = State {
             again: body.try_clone(),
             turn: if body.is_empty() { Turn::Answer } else { Turn::Node },
+            given: body.is_empty(),
             untouched: Some(body),
             since: Instant::now(),
             revoked: false,
@@ -69,6 +72,17 @@ impl Sending {
     /// What is wrong with the body itself.
     pub(crate) fn failed(&self) -> Option<Error> {
         self.lock().failed.clone()
+    }
+
+    /// Whether the node may have all of it. One that does not stores nothing.
+    pub(crate) fn is_given(&self) -> bool {
+        self.lock().given
+    }
+
+    /// Since when the node has shown no sign of life, where it is its turn.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        (state.turn != Turn::Source).then_some(state.since)
     }
 
     /// Comes back when the node has been silent for too long: `stall` while there are bytes for it
@@ -161,6 +175,7 @@ impl Outgoing {
         // The connection does not ask for what it knows is not there.
         let over = self.ended && self.piece.is_empty();
         state.turn = if over { Turn::Answer } else { Turn::Node };
+        state.given = over;
         state.since = Instant::now();
         Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
     }

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use http::Method;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use reqwest::Url;
 
 use super::Outgoing;
@@ -34,6 +34,17 @@ impl Request {
 
     pub(crate) fn new(method: Method, path: impl Into<String>, repeat: Repeat) -> Self {
         Self { method, path: path.into(), fields: Vec::new(), repeat }
+    }
+
+    /// Whether it changes nothing.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    /// Whether 304 can be an answer (RFC 9110 §15.4.5).
+    pub(crate) fn is_conditional_read(&self) -> bool {
+        let conditions = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
+        self.is_read() && self.fields.iter().any(|(name, _)| conditions.contains(name))
     }
 
     /// With a field of ours, whose value needs no check.

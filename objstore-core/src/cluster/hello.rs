@@ -240,9 +240,14 @@ impl Inner {
         }
         if hello.remote_is_private && is_private {
             if !self.cluster.has_warned_of_directories.swap(true, Ordering::AcqRel) {
-                tracing::warn!(
-                    "the remotes of these nodes are directories of their own: what has level 1 or 2 lies in the directory of one node only"
-                );
+                match hello.remote == ours {
+                    true => tracing::warn!(
+                        "these nodes have one directory for a bucket: conditions of changes by key hold within each node, not between them"
+                    ),
+                    false => tracing::warn!(
+                        "the remotes of these nodes are directories of their own: what has level 1 or 2 lies in the directory of one node only"
+                    ),
+                }
             }
             return None;
         }

@@ -36,7 +36,7 @@ impl Inner {
     /// or have noted that they are to have them.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when fewer nodes than asked for have one in time.
+    /// [`ErrorKind::TooFewReplicas`] when fewer nodes than asked for have one in time.
     pub(crate) async fn replicated(
         &self,
         mut meta: Arc<ObjectMeta>,
@@ -75,7 +75,7 @@ impl Inner {
                 )
             };
             let why = format!("the object is stored, but {why}");
-            return Err(Error::new(ErrorKind::Unavailable, why));
+            return Err(Error::new(ErrorKind::TooFewReplicas, why));
         }
         Arc::make_mut(&mut meta).replicas = Some(Replicas { synced, live });
         Ok(meta)

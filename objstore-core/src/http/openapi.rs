@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use objstore_client::Body;
@@ -6,9 +8,14 @@ use objstore_client::Body;
 /// hold it against the table of routes, the kinds of errors and answers of a running node.
 const DOCUMENT: &str = include_str!("openapi.json");
 
+/// The same where no token is asked for.
+static WITHOUT_TOKENS: LazyLock<String> =
+    LazyLock::new(|| DOCUMENT.replace(r#""security": [{"token": []}]"#, r#""security": []"#));
+
 /// `GET /api/v1/openapi.json`.
-pub(super) fn document() -> Response<Body> {
-    let mut response = Response::new(DOCUMENT.into());
+pub(super) fn document(asks_for_tokens: bool) -> Response<Body> {
+    let document = if asks_for_tokens { DOCUMENT } else { WITHOUT_TOKENS.as_str() };
+    let mut response = Response::new(document.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -31,6 +31,8 @@ const FIELDS_MAX: usize = 100;
 /// After an answer that ends a connection, what still comes is read away for this long, so that
 /// the answer is not lost in a reset (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection beyond the limit may take to ask, before it is told so anyway.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024 * 1024;
 /// Pause after a failed accept: no descriptors are left, and the backlog will not go away.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -100,6 +102,7 @@ impl Drop for Server {
 async fn accept(listener: TcpListener, service: PublicService, mut stopped: watch::Receiver<bool>) {
     let settings = Arc::new(service.node().inner.settings.http.clone());
     let room = Arc::new(Semaphore::new(settings.max_connections.max(1)));
+    let refusals = Arc::new(Semaphore::new(settings.max_connections.max(1)));
     let mut connections = JoinSet::new();
     let mut spare = spare_descriptor();
     let mut refusing = false;
@@ -131,8 +134,14 @@ async fn accept(listener: TcpListener, service: PublicService, mut stopped: watc
         };
         refusing = false;
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            // The socket's buffer takes these few bytes; a client that does not read them loses.
-            let _ = stream.try_write(too_many().as_bytes());
+            match Arc::clone(&refusals).try_acquire_owned() {
+                Ok(permit) => drop(connections.spawn(async move {
+                    refuse(stream).await;
+                    drop(permit);
+                })),
+                // The socket's buffer takes these few bytes; a client that does not read them loses.
+                Err(_) => drop(stream.try_write(too_many().as_bytes())),
+            }
             continue;
         };
         let (service, settings, stopped) =
@@ -151,7 +160,29 @@ fn spare_descriptor() -> Option<std::net::UdpSocket> {
     std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).ok()
 }
 
-/// What a connection beyond the limit is told, without a look at its request.
+/// Answers a connection beyond the limit, once it has asked: an answer that comes before its request
+/// is none to most clients.
+async fn refuse(mut stream: TcpStream) {
+    let asked = async {
+        let mut head = vec![0; 4 * 1024];
+        let mut filled = 0;
+        while let Some(room) = head.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match stream.read(room).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => filled += read,
+            }
+            if head.get(..filled).is_some_and(|head| head.windows(4).any(|w| w == b"\r\n\r\n")) {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(ASKED_WITHIN, asked).await;
+    if stream.write_all(too_many().as_bytes()).await.is_ok() {
+        linger(stream).await;
+    }
+}
+
+/// What a connection beyond the limit is told.
 fn too_many() -> String {
     let body = r#"{"error":"busy","message":"as many connections are open as this node takes; try again soon"}"#;
     format!(

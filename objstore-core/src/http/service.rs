@@ -251,7 +251,7 @@ impl PublicService {
             Route::Version => Ok(answer::text(format!("{}\n", shared.version))),
             Route::Ping => Ok(answer::text(format!("{}\n", node.id()))),
             Route::Stats => Ok(answer::json(&node.stats())),
-            Route::OpenApi => Ok(openapi::document()),
+            Route::OpenApi => Ok(openapi::document(node.inner.access.has_tokens())),
             Route::Health => Ok(answer::text("ok\n")),
             Route::Ready => Ok(status::ready(node)),
             Route::Metrics => {

@@ -49,7 +49,7 @@ impl<T> Followed<T> {
         let value =
             (self.understand)(&texts).map_err(|why| unusable(self.what, &self.paths, &why))?;
         *self.lock() = Said { digest, value: Arc::new(value) };
-        tracing::info!("the {} was read again and is in force", self.what);
+        tracing::info!("read again and in force: the {}", self.what);
         Ok(())
     }
 
