@@ -24,6 +24,26 @@
 //! It holds no storage, and none of what that takes is in its tree. Programs that embed a node use
 //! `objstore-core`, which re-exports what is here but for the client.
 //!
+//! # What is different from a node in process
+//! What HTTP cannot carry. A [`Client`] refuses it before anything is sent: spaces around a name, a
+//! content type or encoding ([`ErrorKind::InvalidName`], [`ErrorKind::InvalidRequest`]), and metadata that
+//! makes the head of a request longer than 32 KiB is [`ErrorKind::HeadTooLarge`]. A content type of
+//! `application/x-www-form-urlencoded` counts as none, as it is what curl says of every body. The errors of
+//! [`Client::head_key`] say less: an answer to HEAD has no body.
+//!
+//! # Errors
+//! Each is an [`Error`] of a kind that says what to do, the same over HTTP as in process;
+//! [`ErrorKind::Transport`] is the one that no node gave. [`ErrorKind::is_retryable`] says whether the same
+//! may succeed later, and the table at [`Client`] what has been tried by then.
+//!
+//! # Cancellation
+//! Any future may be dropped. What that leaves behind is said at each method; a read leaves nothing. Time
+//! limits: [`Client::within`].
+//!
+//! # Features
+//! * `tls` (default): nodes at `https://` addresses
+//! * `object_store_0_13`, `object_store_0_14`: see below
+//!
 //! # What is where
 //! * [`Client`], [`ClientBuilder`]: put, get, head, delete, set_level, list and the rest of what a
 //!   node does, over HTTP; several nodes, tries, time limits

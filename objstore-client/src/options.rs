@@ -95,6 +95,34 @@ impl PutOptions {
         self.conditions = conditions;
         self
     }
+
+    /// With this `Content-Type`.
+    #[must_use]
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// With this `Content-Encoding`.
+    #[must_use]
+    pub fn content_encoding(mut self, content_encoding: impl Into<String>) -> Self {
+        self.content_encoding = Some(content_encoding.into());
+        self
+    }
+
+    /// Of a body that has this digest; one more where others were given.
+    #[must_use]
+    pub fn digest(mut self, digest: ExpectedDigest) -> Self {
+        self.digests.push(digest);
+        self
+    }
+
+    /// Acknowledged only when so many nodes have a copy.
+    #[must_use]
+    pub fn min_replicas(mut self, nodes: u32) -> Self {
+        self.min_replicas = Some(nodes);
+        self
+    }
 }
 
 /// A digest that a body is said to have.
@@ -138,6 +166,13 @@ impl GetOptions {
         self
     }
 
+    /// Of a key only what the remote says is current.
+    #[must_use]
+    pub fn no_cache(mut self) -> Self {
+        self.no_cache = true;
+        self
+    }
+
     /// Under these conditions.
     #[must_use]
     pub fn conditions(mut self, conditions: Conditions) -> Self {
@@ -154,6 +189,22 @@ pub struct DeleteOptions {
     pub conditions: Conditions,
     /// Remove it from the remote too.
     pub purge: bool,
+}
+
+impl DeleteOptions {
+    /// From the remote too.
+    #[must_use]
+    pub fn purge(mut self) -> Self {
+        self.purge = true;
+        self
+    }
+
+    /// Under these conditions.
+    #[must_use]
+    pub fn conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = conditions;
+        self
+    }
 }
 
 /// How to copy what the bucket has under a key to another.
@@ -190,6 +241,34 @@ pub struct KeyListOptions {
 impl KeyListOptions {
     /// The most keys and prefixes of one page.
     pub const MAX_LIMIT: usize = 1000;
+
+    /// Only keys that begin so.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Keys that have this behind the prefix rolled up to it.
+    #[must_use]
+    pub fn delimiter(mut self, delimiter: impl Into<String>) -> Self {
+        self.delimiter = Some(delimiter.into());
+        self
+    }
+
+    /// The page that begins there; from [`KeyPage::next`](crate::types::KeyPage::next).
+    #[must_use]
+    pub fn after(mut self, after: impl Into<String>) -> Self {
+        self.after = Some(after.into());
+        self
+    }
+
+    /// A page of so many at most.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
 }
 
 impl Default for KeyListOptions {
@@ -213,6 +292,27 @@ pub struct ListOptions {
 impl ListOptions {
     /// The most objects of one page.
     pub const MAX_LIMIT: usize = 1000;
+
+    /// Only ids above this one: the last of the page before.
+    #[must_use]
+    pub fn after(mut self, after: ObjectId) -> Self {
+        self.after = Some(after);
+        self
+    }
+
+    /// A page of so many at most.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Deleted objects too.
+    #[must_use]
+    pub fn include_deleted(mut self) -> Self {
+        self.include_deleted = true;
+        self
+    }
 }
 
 impl Default for ListOptions {

@@ -44,7 +44,7 @@
 //! last handle is.
 //!
 //! # Where to read on
-//! `docs/architecture.md` (what is where and why), `docs/durability.md` (what an acknowledgement
+//! `docs/architecture.md` (what is where and why), `docs/cluster.md` (how nodes agree), `docs/durability.md` (what an acknowledgement
 //! means, each promise with its test), `docs/consistency.md` (what a read sees), `docs/bucket.md` (what
 //! is in the bucket), `docs/object_store.md` (as a store for DataFusion and others), `docs/trust.md` (who
 //! may be a node), `docs/metrics.md` (metrics, events, and the names of requests), `docs/formats.md`

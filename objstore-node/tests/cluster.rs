@@ -169,6 +169,25 @@ fn a_copied_state_directory_is_refused_while_its_twin_lives() {
 }
 
 #[test]
+fn a_copy_is_not_let_in_while_its_twin_may_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = launch(dir.path(), "a", &[]).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let twin = id(&b);
+    expect(&a, &twin, "alive");
+    harness::disk::copy_dir(&dir.path().join("b"), &dir.path().join("copy"));
+    signal(&b, "-STOP");
+    let mut copy = launch(dir.path(), "copy", &[&a.private()]).start();
+    said(&a, "has not been given up yet");
+    assert!(peers(&a).iter().all(|(_, addr, _)| *addr == b.private()), "{:?}", peers(&a));
+    signal(&b, "-CONT");
+    // It answers again, and so it is the copy that has to end.
+    assert!(!copy.wait().success());
+    expect(&a, &twin, "alive");
+    assert!(peers(&a).iter().all(|(_, addr, _)| *addr == b.private()), "{:?}", peers(&a));
+}
+
+#[test]
 fn a_node_of_another_tag_is_refused_and_both_logs_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let a = launch(dir.path(), "a", &[]).start();

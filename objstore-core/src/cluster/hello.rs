@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foca::State;
 use futures_util::StreamExt;
 use http::Response;
 use objstore_client::wire::private::{Hello, PROTOCOL, Refused, routes};
@@ -276,6 +277,16 @@ impl Inner {
             match tokio::time::timeout(TWIN_TIMEOUT, asked).await {
                 Ok(Ok(answer)) if answer.node == hello.node && answer.boot == life.boot => {
                     life.addr.clone()
+                }
+                // One that has ended refuses connections. One that is silent may be stopped, or out
+                // of reach, until the cluster has given it up.
+                Err(_) if known.state() != State::Down => {
+                    let mut refused = Refused::default();
+                    refused.why = format!(
+                        "node {id} was at {} and has not been given up yet; the process at {} with the same id is let in when it is",
+                        life.addr, hello.addr
+                    );
+                    return Some(refused);
                 }
                 _ => return None,
             }

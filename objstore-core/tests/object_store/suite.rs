@@ -55,6 +55,15 @@ async fn passes<K: Keys>(store: &KeyStore<K>) {
     integration::put_opts(store, true).await;
     integration::put_get_attributes(store).await;
     integration::list_paginated(store, store).await;
+    let place = Path::from("kept/where it is");
+    store.put(&place, "kept".into()).await.unwrap();
+    store.rename(&place, &place).await.unwrap();
+    assert_eq!(store.get(&place).await.unwrap().bytes().await.unwrap(), "kept");
+    let taken = store.rename_if_not_exists(&place, &place).await.unwrap_err();
+    assert!(matches!(taken, Error::AlreadyExists { .. }), "{taken}");
+    store.delete(&place).await.unwrap();
+    let nothing = store.rename(&place, &place).await.unwrap_err();
+    assert!(matches!(nothing, Error::NotFound { .. }), "{nothing}");
     let missing = integration::get_nonexistent_object(store, None).await.unwrap_err();
     assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
 }
