@@ -184,10 +184,11 @@ impl Inner {
                 continue;
             };
             let is_forgotten = info.state == PeerState::Forgotten;
+            // Also of those that live: they may be out of reach from here, and who tells of them gone
+            // when they are not any more.
+            self.cluster.members.heard_of(id, &info.private_addr, info.last_seen, is_forgotten);
             if matches!(info.state, PeerState::Alive | PeerState::Suspect) {
                 live.push(info.private_addr);
-            } else {
-                self.cluster.members.heard_of(id, &info.private_addr, info.last_seen, is_forgotten);
             }
         }
         live
