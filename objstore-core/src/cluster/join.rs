@@ -42,8 +42,9 @@ pub(super) async fn run(node: &Weak<Inner>) {
         }
         let mut live = inner.cluster.peers.watch();
         let is_alone = live.borrow_and_update().is_empty();
-        let wait = inner.jittered(if is_alone { pause } else { TOGETHER });
-        pause = if is_alone { (pause * 2).min(ALONE_MAX) } else { ALONE_FIRST };
+        let is_settled = !is_alone && inner.cluster.has_list.load(Ordering::Acquire);
+        let wait = inner.jittered(if is_settled { TOGETHER } else { pause });
+        pause = if is_settled { ALONE_FIRST } else { (pause * 2).min(ALONE_MAX) };
         drop(inner);
         // One that has lost the others looks for them at once.
         let _ =
@@ -95,6 +96,12 @@ impl Inner {
         let seeds = self.resolve_seeds().await;
         let mut next: BTreeSet<String> = seeds.iter().cloned().collect();
         next.extend(self.absent());
+        // Nobody has told yet who else there is: the answer of the first who was met got lost.
+        if !self.cluster.has_list.load(Ordering::Acquire) {
+            for peer in self.cluster.peers.live().iter().take(LISTS) {
+                next.extend(self.members_known_to(peer.id, &peer.addr).await);
+            }
+        }
         let mut lists = 0;
         while !next.is_empty() && greeted.len() < IN_A_LOOK {
             let now: Vec<String> = next.iter().filter(|a| !greeted.contains(*a)).cloned().collect();
@@ -177,6 +184,7 @@ impl Inner {
                 return Vec::new();
             }
         };
+        self.cluster.has_list.store(true, Ordering::Release);
         let mut live = Vec::new();
         for info in list {
             let Some(id) = info.node_id.parse::<NodeId>().ok().filter(|id| *id != self.node_id)

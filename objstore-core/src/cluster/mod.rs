@@ -99,6 +99,8 @@ pub(crate) struct Cluster {
     has_changed: AtomicBool,
     /// The first look for others is over.
     has_looked: AtomicBool,
+    /// Some member has told whom it knows.
+    has_list: AtomicBool,
     /// Why this node may not be part of the cluster: another process with its id lives.
     refused: watch::Sender<Option<Error>>,
     /// What was refused, by whom it was, so that the log has it once.
@@ -130,6 +132,7 @@ impl Cluster {
             has_changed: AtomicBool::new(false),
             // Without a part in a cluster there is nobody to look for.
             has_looked: AtomicBool::new(settings.private_addr.is_none()),
+            has_list: AtomicBool::default(),
             refused: watch::Sender::new(None),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
