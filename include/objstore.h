@@ -521,6 +521,12 @@ typedef void (*objstore_log_line)(void *user_data, int32_t level, const char *li
 #define OBJSTORE_UNAUTHORIZED 133
 
 /*
+ The object is stored, and by then on fewer nodes than were asked for; the others get it in the
+ background. Sending it again changes nothing about that.
+ */
+#define OBJSTORE_TOO_FEW_REPLICAS 134
+
+/*
  Something that this version of the library has no number for; the error says what.
  */
 #define OBJSTORE_OTHER 199
@@ -799,7 +805,7 @@ objstore_status objstore_put_options_set_write(objstore_put_options *options, in
 
 /*
  At level 2, how many nodes must have a copy when the put is acknowledged, this one included; 0
- for those that are quick.
+ for those that are quick. With fewer the object is stored and the put OBJSTORE_TOO_FEW_REPLICAS.
  */
 objstore_status objstore_put_options_set_min_replicas(objstore_put_options *options,
                                                       uint32_t replicas);

@@ -206,7 +206,7 @@ pub extern "C" fn objstore_put_options_set_write(
 }
 
 /// At level 2, how many nodes must have a copy when the put is acknowledged, this one included; 0
-/// for those that are quick.
+/// for those that are quick. With fewer the object is stored and the put OBJSTORE_TOO_FEW_REPLICAS.
 #[unsafe(no_mangle)]
 pub extern "C" fn objstore_put_options_set_min_replicas(
     options: *mut objstore_put_options,
