@@ -264,7 +264,8 @@ impl Shared {
             Ok(_) => self.endpoints.is_well(node),
             Err(failed) => self.judge(node, &failed.error),
         }
-        sent.map(|answer| answer.of(node))
+        // Whatever share of a call's time it had: the body may take longer.
+        sent.map(|answer| answer.of(node, self.patience.stall))
     }
 
     fn judge(&self, node: usize, error: &Error) {

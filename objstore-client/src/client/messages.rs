@@ -96,7 +96,8 @@ impl Subscription {
 impl Client {
     /// How long a node may keep this client waiting without being taken for silent.
     fn longest_wait(&self) -> Duration {
-        let patience = self.shared.patience.stall.min(self.timeout.unwrap_or(Duration::MAX));
-        (patience / 2).min(Duration::from_millis(WAIT_MAX_MS))
+        let nodes = u32::try_from(self.shared.endpoints.len()).unwrap_or(u32::MAX);
+        let share = self.timeout.map_or(Duration::MAX, |timeout| timeout / nodes);
+        (self.shared.patience.stall.min(share) / 2).min(Duration::from_millis(WAIT_MAX_MS))
     }
 }

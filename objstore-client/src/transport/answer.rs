@@ -47,8 +47,9 @@ impl Answer {
         }
     }
 
-    pub(crate) fn of(self, node: usize) -> Self {
-        Self { node, ..self }
+    /// Of this node, whose body may be silent for so long.
+    pub(crate) fn of(self, node: usize, stall: Duration) -> Self {
+        Self { node, stall, ..self }
     }
 
     pub(crate) fn until(self, deadline: Instant) -> Self {
