@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::allowed_name;
 use crate::remote::{S3Checksums, S3Conditions, S3Settings};
 use crate::settings::{FetchPolicy, Settings};
 
@@ -245,9 +246,11 @@ pub fn address(value: &OsStr) -> Result<String, String> {
 
 /// A host, or the origin of a page.
 fn host_or_origin(value: &OsStr) -> Result<String, String> {
-    let given = text(value)?.trim();
-    let authority = given.strip_prefix("https://").or_else(|| given.strip_prefix("http://"));
-    host(OsStr::new(authority.unwrap_or(given)))
+    let host = text(value)?.trim();
+    match host.split_once("://") {
+        Some(("http" | "https", _)) | None if allowed_name(host).is_some() => Ok(host.to_owned()),
+        _ => Err(format!("{host:?} is not a host, such as cache.example.org")),
+    }
 }
 
 fn host(value: &OsStr) -> Result<String, String> {
@@ -471,8 +474,12 @@ mod tests {
             assert!(address(OsStr::new(given)).is_err(), "{given}");
         }
         assert!(address(OsStr::new("[::1]:80")).is_ok());
-        assert_eq!(host_or_origin(OsStr::new("https://a.b:8443")).as_deref(), Ok("a.b:8443"));
-        assert!(host_or_origin(OsStr::new("ftp://a")).is_err());
+        for given in ["a.b", "a.b:80", "https://a.b:8443", "::1", "[::1]:80"] {
+            assert_eq!(host_or_origin(OsStr::new(given)).as_deref(), Ok(given));
+        }
+        for given in ["", "ftp://a", "*", "*.example", ":80", "https://x:99999", "a b", "a/b"] {
+            assert!(host_or_origin(OsStr::new(given)).is_err(), "{given}");
+        }
         assert!(address_for_others(OsStr::new("10.0.0.1:0")).is_err());
         for given in ["", ":80", "h:99999", "h:0", "h:", "h:x", "[::1]:0", "a b"] {
             assert!(seed(OsStr::new(given)).is_err(), "{given}");

@@ -352,6 +352,25 @@ async fn messages_come_to_clients_whichever_node_is_left() {
     let last = Message::new(first.id(), "last".into());
     assert_eq!(followed.next().await.unwrap(), Received::Message(last));
 
+    // Nor does a node count as silent that was asked to wait, and who waits for no time at all gets
+    // what is there.
+    for _ in 0..2 {
+        let waited = tokio::time::timeout(Duration::from_millis(400), followed.next()).await;
+        assert!(waited.is_err());
+    }
+    one.send("quick").await.unwrap();
+    let quick = Message::new(first.id(), "quick".into());
+    let next = async {
+        loop {
+            let slice = tokio::time::timeout(Duration::ZERO, followed.next());
+            match slice.await {
+                Ok(next) => return next.unwrap(),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    assert_eq!(next.await, Received::Message(quick));
+
     first.shutdown().await.unwrap();
     server.stop(Duration::ZERO).await;
     assert_eq!(followed.next().await.unwrap(), Received::Interrupted);

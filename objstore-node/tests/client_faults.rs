@@ -42,6 +42,8 @@ const BARE_502: Fault =
 const BARE_503: Fault = Fault::Says(
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
 );
+const BARE_200: Fault =
+    Fault::Says(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
 const BARE_304: Fault = Fault::Says(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
 const BROKEN: Fault = Fault::Says(
     b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 36\r\n\r\n{\"error\":\"internal\",\"message\":\"bug\"}",
@@ -278,6 +280,20 @@ async fn what_stands_before_a_node_does_not_speak_for_it() {
         assert!(error.to_string().contains("whether it was done is not known"), "{error}");
         assert_eq!(stage.puts(), 0);
     }
+    // Nor is what it says of a read an answer.
+    stage.node.put(id(2), "x", PutOptions::default()).await.unwrap();
+    let client = || stage.over_either(&[BARE_200]);
+    client().new_id().await.unwrap();
+    assert_eq!(client().node_id().await.unwrap(), stage.node.id().to_string());
+    client().version().await.unwrap();
+    assert_eq!(client().list(ListOptions::default()).await.unwrap().len(), 1);
+    client().list_keys(KeyListOptions::default()).await.unwrap();
+    client().stats().await.unwrap();
+    assert_eq!(client().head(id(2)).await.unwrap().size, 1);
+    let object = client().get(id(2), GetOptions::default()).await.unwrap();
+    assert_eq!(object.body.collect(9).await.unwrap(), "x");
+    let error = client().put(id(3), "x", PutOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("whether it was done is not known"), "{error}");
     let error = stage.over(&[BARE_502; 9]).node_id().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transport);
     assert!(error.to_string().contains("502"), "{error}");

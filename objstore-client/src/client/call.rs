@@ -12,6 +12,7 @@ use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::random::random;
 use crate::transport::{Answer, Failed, Patience, Repeat, Request, Sending};
+use crate::types::ObjectMeta;
 use crate::wire::routes;
 
 /// The shortest pause between two rounds of tries; doubled with each.
@@ -65,6 +66,16 @@ impl Client {
         }
     }
 
+    /// A change that is answered with what became of the object.
+    pub(super) async fn change(
+        &self,
+        request: &Request,
+        body: Option<Body>,
+    ) -> Result<Arc<ObjectMeta>, Error> {
+        let answer = self.call(request, body).await?;
+        answer.meta().map_err(|error| self.shared.unknown(answer.node, error))
+    }
+
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| Instant::now() + timeout)
@@ -99,8 +110,8 @@ impl Client {
         let mut round = 1;
         let mut tried = Vec::new();
         loop {
-            let Some(node) = self.pick(&tried) else {
-                let pause = self.pause(round, met.last.as_ref());
+            let Some(node) = self.pick(&tried, request.prefer) else {
+                let pause = self.pause(round, std::mem::take(&mut met.asked_for));
                 let late = deadline.is_some_and(|deadline| deadline <= Instant::now() + pause);
                 if round >= rounds || late {
                     return Err(met.last.take().unwrap_or_else(nobody));
@@ -135,6 +146,7 @@ impl Client {
                 },
             };
             tracing::debug!(%error, "a node failed a request, which is tried again");
+            met.asked_for = met.asked_for.max(error.retry_after().unwrap_or_default());
             met.last = Some(error);
             tried.push(node);
         }
@@ -153,8 +165,8 @@ impl Client {
     }
 
     /// The node to try next; none when all were.
-    fn pick(&self, tried: &[usize]) -> Option<usize> {
-        let Pick { node, look_at } = self.shared.endpoints.pick(tried, Instant::now())?;
+    fn pick(&self, tried: &[usize], prefer: Option<usize>) -> Option<usize> {
+        let Pick { node, look_at } = self.shared.endpoints.pick(tried, prefer, Instant::now())?;
         if let Some(ill) = look_at {
             let looking = Looking { shared: Arc::clone(&self.shared), node: ill };
             tokio::spawn(async move { looking.shared.look_at(looking.node).await });
@@ -163,11 +175,10 @@ impl Client {
     }
 
     /// How long to wait before the nodes are tried again: longer each time, never exactly as long
-    /// as others wait, and as long as the last node asked for, within bounds.
-    fn pause(&self, round: u32, last: Option<&Error>) -> Duration {
+    /// as others wait, and as long as any of them asked for, within bounds.
+    fn pause(&self, round: u32, asked: Duration) -> Duration {
         let max = self.shared.pause_max;
         let longest = PAUSE_FIRST.saturating_mul(1 << (round - 1).min(16));
-        let asked = last.and_then(Error::retry_after).unwrap_or_default();
         asked.saturating_add(longest.mul_f64(0.5 + jitter() / 2.0)).min(max)
     }
 
@@ -175,7 +186,7 @@ impl Client {
     pub(super) async fn pause_after_break(&self, node: usize, breaks: u32) {
         self.shared.endpoints.is_ill(node, Instant::now(), jitter());
         if breaks > 1 {
-            tokio::time::sleep(self.pause(breaks - 1, None)).await;
+            tokio::time::sleep(self.pause(breaks - 1, Duration::ZERO)).await;
         }
     }
 
@@ -205,6 +216,8 @@ struct Met {
     last: Option<Error>,
     /// The node that is waited for.
     asking: Option<usize>,
+    /// The longest that a node asked to be left alone for in this round.
+    asked_for: Duration,
 }
 
 /// Somebody looks whether a node is well again. When that ends early, as it does with the runtime it
@@ -303,6 +316,11 @@ impl Shared {
             return error;
         }
         self.named(node, if not_done || request.is_read() { "" } else { UNKNOWN }, error)
+    }
+
+    /// The error with the node that was to change something.
+    pub(super) fn unknown(&self, node: usize, error: Error) -> Error {
+        self.named(node, UNKNOWN, error)
     }
 
     /// The error with the node that it was about.

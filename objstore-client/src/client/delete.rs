@@ -33,6 +33,6 @@ impl Client {
         if options.purge {
             request = request.flag(headers::PURGE);
         }
-        self.call(&request, None).await?.meta()
+        self.change(&request, None).await
     }
 }

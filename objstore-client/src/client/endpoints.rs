@@ -50,15 +50,20 @@ impl Endpoints {
         self.nodes.get(node)
     }
 
-    /// The first of those not tried yet that is well; when none is, the one that will be soonest.
-    /// None when all were tried.
-    pub(super) fn pick(&self, tried: &[usize], now: Instant) -> Option<Pick> {
+    /// The preferred, or else the first, of those not tried yet that is well; when none is, the one
+    /// that will be soonest. None when all were tried.
+    pub(super) fn pick(
+        &self,
+        tried: &[usize],
+        prefer: Option<usize>,
+        now: Instant,
+    ) -> Option<Pick> {
         let mut health = self.lock();
         let node = health
             .iter()
             .enumerate()
             .filter(|(node, _)| !tried.contains(node))
-            .min_by_key(|(_, health)| health.ill_until)
+            .min_by_key(|(node, health)| (health.ill_until, prefer != Some(*node)))
             .map(|(node, _)| node)?;
         let due =
             |health: &Health| !health.watched && health.ill_until.is_some_and(|until| until <= now);
@@ -129,38 +134,41 @@ mod tests {
     #[test]
     fn the_first_that_is_well_is_taken_and_each_once_in_a_round() {
         let (nodes, now) = (three(), Instant::now());
-        assert_eq!(node(nodes.pick(&[], now)), Some(0));
-        assert_eq!(node(nodes.pick(&[0], now)), Some(1));
+        assert_eq!(node(nodes.pick(&[], None, now)), Some(0));
+        assert_eq!(node(nodes.pick(&[0], None, now)), Some(1));
+        assert_eq!(node(nodes.pick(&[], Some(2), now)), Some(2));
+        assert_eq!(node(nodes.pick(&[2], Some(2), now)), Some(0));
         nodes.is_ill(0, now, 1.0);
-        assert_eq!(node(nodes.pick(&[], now)), Some(1));
+        assert_eq!(node(nodes.pick(&[], Some(0), now)), Some(1));
+        assert_eq!(node(nodes.pick(&[], None, now)), Some(1));
         nodes.is_ill(1, now, 1.0);
         nodes.is_ill(1, now, 1.0);
         nodes.is_ill(2, now, 0.0);
         // All are ill: the one that is to be looked at first.
-        assert_eq!(node(nodes.pick(&[], now)), Some(2));
-        assert_eq!(node(nodes.pick(&[2], now)), Some(0));
-        assert_eq!(node(nodes.pick(&[0, 1, 2], now)), None);
+        assert_eq!(node(nodes.pick(&[], None, now)), Some(2));
+        assert_eq!(node(nodes.pick(&[2], None, now)), Some(0));
+        assert_eq!(node(nodes.pick(&[0, 1, 2], None, now)), None);
         nodes.is_well(1);
-        assert_eq!(node(nodes.pick(&[], now)), Some(1));
+        assert_eq!(node(nodes.pick(&[], None, now)), Some(1));
     }
 
     #[test]
     fn an_ill_node_is_looked_at_when_its_time_is_over_and_by_one_at_a_time() {
         let (nodes, now) = (three(), Instant::now());
         nodes.is_ill(0, now, 1.0);
-        assert_eq!(nodes.pick(&[], now), Some(Pick { node: 1, look_at: None }));
+        assert_eq!(nodes.pick(&[], None, now), Some(Pick { node: 1, look_at: None }));
         let later = now + ILL_FIRST;
-        assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: Some(0) }));
-        assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: None }));
+        assert_eq!(nodes.pick(&[], None, later), Some(Pick { node: 1, look_at: Some(0) }));
+        assert_eq!(nodes.pick(&[], None, later), Some(Pick { node: 1, look_at: None }));
         // Whoever looked did not come to an end.
         nodes.is_unwatched(0);
-        assert_eq!(nodes.pick(&[], later), Some(Pick { node: 1, look_at: Some(0) }));
+        assert_eq!(nodes.pick(&[], None, later), Some(Pick { node: 1, look_at: Some(0) }));
         // Still ill, and for longer.
         nodes.is_ill(0, later, 1.0);
-        assert_eq!(nodes.pick(&[], later + ILL_FIRST).unwrap().look_at, None);
-        assert_eq!(nodes.pick(&[], later + ILL_FIRST * 2).unwrap().look_at, Some(0));
+        assert_eq!(nodes.pick(&[], None, later + ILL_FIRST).unwrap().look_at, None);
+        assert_eq!(nodes.pick(&[], None, later + ILL_FIRST * 2).unwrap().look_at, Some(0));
         nodes.is_well(0);
-        assert_eq!(nodes.pick(&[], later), Some(Pick { node: 0, look_at: None }));
+        assert_eq!(nodes.pick(&[], None, later), Some(Pick { node: 0, look_at: None }));
     }
 
     #[test]
@@ -169,6 +177,6 @@ mod tests {
         for _ in 0..100 {
             nodes.is_ill(0, now, 1.0);
         }
-        assert_eq!(nodes.pick(&[], now + ILL_MAX).unwrap().look_at, Some(0));
+        assert_eq!(nodes.pick(&[], None, now + ILL_MAX).unwrap().look_at, Some(0));
     }
 }

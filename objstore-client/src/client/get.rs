@@ -29,7 +29,10 @@ impl Client {
     pub(super) async fn get_at(&self, path: String, options: &GetOptions) -> Result<Object, Error> {
         let mut request = Request::get(path).describing();
         request.get_options(options)?;
-        let answer = self.call(&request, None).await?;
-        download::start(self.clone(), request, answer, options.range)
+        self.ask(&request, |answer| {
+            let (client, request) = (self.clone(), request.clone());
+            async move { download::start(client, request, answer, options.range) }
+        })
+        .await
     }
 }

@@ -1,6 +1,6 @@
 use super::Client;
 use crate::error::Error;
-use crate::transport::{Answer, Request};
+use crate::transport::{Request, strange};
 use crate::types::ObjectId;
 use crate::wire::routes;
 
@@ -13,6 +13,13 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn new_id(&self) -> Result<ObjectId, Error> {
-        self.ask(&Request::get(routes::ID), Answer::text).await?.parse()
+        self.ask(&Request::get(routes::ID), |answer| async move {
+            answer
+                .text()
+                .await?
+                .parse()
+                .map_err(|e: Error| strange("the answer is not an id").with_source(e))
+        })
+        .await
     }
 }

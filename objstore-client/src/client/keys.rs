@@ -46,7 +46,7 @@ impl Client {
     ) -> Result<Arc<ObjectMeta>, Error> {
         let mut request = Request::new(Method::HEAD, routes::key(key), Repeat::Safe).describing();
         request.get_options(&GetOptions { range: None, ..options })?;
-        self.call(&request, None).await?.meta()
+        self.ask(&request, |answer| async move { answer.meta() }).await
     }
 
     /// Stores an object in the bucket under a key, and returns its metadata once the bucket has
@@ -67,7 +67,7 @@ impl Client {
         let repeat = repeat(options.conditions.is_empty());
         let mut request = Request::new(Method::PUT, routes::key(key), repeat).describing();
         request.put_options(&options)?;
-        self.call(&request, Some(body.into())).await?.meta()
+        self.change(&request, Some(body.into())).await
     }
 
     /// Removes what the bucket has under a key. One that is not there is not an error.
@@ -127,7 +127,7 @@ impl Client {
         }
         let request = Request::get(path);
         let page = self.ask(&request, |answer| async move {
-            let mut lines = Lines::of(answer);
+            let mut lines = Lines::of(answer)?;
             let mut page = KeyPage::default();
             while let Some(line) = lines.next().await? {
                 match line {

@@ -29,6 +29,6 @@ impl Client {
         let mut request = Request::new(Method::POST, path, Repeat::Safe).describing();
         request.level(level);
         request.write(write);
-        self.call(&request, None).await?.meta()
+        self.change(&request, None).await
     }
 }

@@ -1,4 +1,5 @@
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -7,6 +8,9 @@ use crate::transport::{Answer, strange};
 /// Longer than any line can be: name, user metadata at its longest, everything escaped.
 const LINE_MAX: usize = 1024 * 1024;
 
+/// Its type.
+const LINES: &[u8] = b"application/x-ndjson";
+
 /// An answer of one JSON value for each line, as it comes.
 pub(super) struct Lines {
     answer: Answer,
@@ -14,8 +18,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn of(answer: Answer) -> Self {
-        Self { answer, rest: BytesMut::new() }
+    pub(super) fn of(answer: Answer) -> Result<Self, Error> {
+        let kind = answer.head.headers.get(CONTENT_TYPE);
+        // An empty body is an empty page, but not of everybody.
+        if kind.is_none_or(|kind| kind.as_bytes() != LINES) {
+            return Err(strange("the answer is no list; is it a node's?"));
+        }
+        Ok(Self { answer, rest: BytesMut::new() })
     }
 
     /// What the next line says; none at the end.
@@ -63,9 +72,13 @@ mod tests {
         for size in 1..=text.len() {
             let chunks: Vec<_> = text.chunks(size).map(Ok::<_, Error>).collect();
             let body = reqwest::Body::wrap_stream(stream::iter(chunks));
-            let response = http::Response::new(body).into();
+            let mut response = http::Response::new(body);
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, http::HeaderValue::from_bytes(LINES).unwrap());
+            let response = response.into();
             let answer = Answer::read(response, Duration::from_secs(60), true).await.unwrap();
-            let mut lines = Lines::of(answer);
+            let mut lines = Lines::of(answer).unwrap();
             let mut all: Vec<String> = Vec::new();
             while let Some(line) = lines.next().await.unwrap() {
                 all.push(line);

@@ -25,7 +25,7 @@ impl Client {
         let deleted = if options.include_deleted { "&deleted=1" } else { "" };
         let request = Request::get(format!("{}?limit={limit}{after}{deleted}", routes::LIST));
         let page = self.ask(&request, |answer| async move {
-            let mut lines = Lines::of(answer);
+            let mut lines = Lines::of(answer)?;
             let mut page = Vec::new();
             while let Some(meta) = lines.next().await? {
                 page.push(Arc::new(meta));

@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::Method;
 use super::Client;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Repeat, Request};
+use crate::transport::{Answer, Repeat, Request};
 use crate::types::{Message, Received};
 use crate::wire::messages::{Messages, Sent, WAIT_MAX_MS};
 use crate::wire::routes;
@@ -35,7 +37,9 @@ impl Client {
         }
         let request = Request::new(Method::POST, routes::MESSAGES, Repeat::Unsafe);
         let answer = self.call(&request, Some(Body::from(payload))).await?;
-        Ok(answer.json::<Sent>(SENT_MAX).await?.nodes)
+        let node = answer.node;
+        let sent = answer.json::<Sent>(SENT_MAX).await;
+        sent.map(|sent| sent.nodes).map_err(|error| self.shared.unknown(node, error))
     }
 
     /// Follows the messages that come to the node which answers, from now on: those of
@@ -50,47 +54,75 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn subscribe(&self) -> Result<Subscription, Error> {
-        let request = Request::get(routes::MESSAGES);
-        let begin: Messages = self.ask(&request, |answer| answer.json(MESSAGES_MAX)).await?;
-        Ok(Subscription { client: self.clone(), next: begin.next, came: VecDeque::new() })
+        let (node, begin) = self.ask(&Request::get(routes::MESSAGES), messages).await?;
+        let (client, next) = (self.clone(), begin.next);
+        Ok(Subscription { client, node, next, came: VecDeque::new(), asking: None })
     }
 }
 
 /// The messages since it was made; from [`Client::subscribe`].
-#[derive(Debug)]
 pub struct Subscription {
     client: Client,
+    /// The node that was asked last, and where its messages go on.
+    node: usize,
     next: String,
     came: VecDeque<Received>,
+    /// The question under way, which goes on when nobody waits for it any more.
+    asking: Option<Asking>,
 }
+
+type Asking = Pin<Box<dyn Future<Output = Result<(usize, Messages), Error>> + Send>>;
 
 impl Subscription {
     /// The next one, in the order in which they came to the node. Waits as long as it takes. A node
     /// keeps 256 messages for one who does not ask; who is further behind is told how many are gone,
-    /// and who goes on with another node that some may be.
+    /// and who goes on with another node, because that one does not answer, that some may be.
     ///
     /// # Errors
     /// [`ErrorKind::Transport`] when no node answers, and whatever a node refuses with. Ask again,
     /// after a while, to go on from there.
     ///
     /// # Cancellation
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses nothing, and the question that is under way is taken up by the next
+    /// call.
     pub async fn next(&mut self) -> Result<Received, Error> {
         loop {
             if let Some(received) = self.came.pop_front() {
                 return Ok(received);
             }
-            let wait = self.client.longest_wait().as_millis();
-            let path = format!("{}?after={}&wait={wait}", routes::MESSAGES, self.next);
-            let request = Request::get(path);
-            let page = self.client.ask(&request, |answer| answer.json(MESSAGES_MAX));
-            let Messages { next, missed, interrupted, messages } = page.await?;
-            self.next = next;
+            let asking = match &mut self.asking {
+                Some(asking) => asking,
+                none => {
+                    none.insert(Box::pin(page(self.client.clone(), self.node, self.next.clone())))
+                }
+            };
+            let answer = asking.await;
+            self.asking = None;
+            let (node, Messages { next, missed, interrupted, messages }) = answer?;
+            (self.node, self.next) = (node, next);
             self.came.extend(interrupted.then_some(Received::Interrupted));
             self.came.extend((missed > 0).then_some(Received::Missed(missed)));
             self.came.extend(messages.into_iter().map(Received::Message));
         }
     }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// What came since then, and the node that says so: the same as before while it is well.
+async fn page(client: Client, node: usize, after: String) -> Result<(usize, Messages), Error> {
+    let wait = client.longest_wait().as_millis();
+    let mut request = Request::get(format!("{}?after={after}&wait={wait}", routes::MESSAGES));
+    request.prefer = Some(node);
+    client.ask(&request, messages).await
+}
+
+async fn messages(answer: Answer) -> Result<(usize, Messages), Error> {
+    Ok((answer.node, answer.json(MESSAGES_MAX).await?))
 }
 
 impl Client {

@@ -38,7 +38,7 @@ impl Client {
         let value = HeaderValue::try_from(id.to_string()).map_err(super::call::unsendable)?;
         request.push(HeaderName::from_static(headers::ID), value);
         request.put_options_of_id(&options)?;
-        self.call(&request, Some(body.into())).await?.meta()
+        self.change(&request, Some(body.into())).await
     }
 }
 

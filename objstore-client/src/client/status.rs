@@ -1,6 +1,7 @@
 use super::Client;
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Answer, Request};
+use crate::transport::{Request, strange};
+use crate::types::NodeId;
 use crate::wire::routes;
 
 impl Client {
@@ -28,7 +29,14 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn node_id(&self) -> Result<String, Error> {
-        self.ask(&Request::get(routes::PING), Answer::text).await
+        self.ask(&Request::get(routes::PING), |answer| async move {
+            let id = answer.text().await?;
+            let known: Result<NodeId, Error> = id.parse();
+            known
+                .map(|_| id)
+                .map_err(|e| strange("the answer is not the id of a node").with_source(e))
+        })
+        .await
     }
 
     /// The version of the program of the node that answers, such as `objstore 0.1.0 (0464580)`:
@@ -40,6 +48,10 @@ impl Client {
     /// # Cancellation
     /// May be dropped at any time.
     pub async fn version(&self) -> Result<String, Error> {
-        self.ask(&Request::get(routes::VERSION), Answer::text).await
+        self.ask(&Request::get(routes::VERSION), |answer| async move {
+            let version = answer.text().await?;
+            if version.is_empty() { Err(strange("the answer is empty")) } else { Ok(version) }
+        })
+        .await
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Request {
     fields: Vec<(HeaderName, HeaderValue)>,
     /// What may be done when it is not known whether a node did what it asks for.
     pub(crate) repeat: Repeat,
+    /// The node to ask before the others, while it is well.
+    pub(crate) prefer: Option<usize>,
 }
 
 /// Whether a request does the same when it is sent once more.
@@ -33,7 +35,7 @@ impl Request {
     }
 
     pub(crate) fn new(method: Method, path: impl Into<String>, repeat: Repeat) -> Self {
-        Self { method, path: path.into(), fields: Vec::new(), repeat }
+        Self { method, path: path.into(), fields: Vec::new(), repeat, prefer: None }
     }
 
     /// Whether it changes nothing.

@@ -197,14 +197,23 @@ fn is_local(name: &str, settings: &HttpSettings) -> bool {
     if is("localhost") || name == "127.0.0.1" {
         return true;
     }
+    let is_allowed = settings.allow_hosts.iter().any(|host| allowed_name(host).is_some_and(is));
     if let Ok(address) = name.parse::<std::net::IpAddr>() {
-        return address.is_loopback() || settings.allow_hosts.iter().any(|host| is(host));
+        return address.is_loopback() || is_allowed;
     }
     let below_localhost = name.len() > 10
         && name.get(name.len() - 10..).is_some_and(|end| end.eq_ignore_ascii_case(".localhost"));
-    below_localhost
-        || settings.allow_hosts.iter().any(|host| is(host))
-        || rustix::system::uname().nodename().to_str().is_ok_and(is)
+    below_localhost || is_allowed || rustix::system::uname().nodename().to_str().is_ok_and(is)
+}
+
+/// The name in what the settings allow, a host or an origin: scheme and port say nothing, as those of
+/// a request say nothing about who asks.
+pub(crate) fn allowed_name(host: &str) -> Option<&str> {
+    let authority = host.split_once("://").map_or(host, |(_, authority)| authority);
+    match authority.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => Some(authority),
+        Err(_) => host_name(authority.as_bytes()).filter(|name| !name.contains('*')),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use objstore_client::types::Message;
 use objstore_client::wire::messages::Sent;
-use objstore_client::{Body, Error};
+use objstore_client::{Body, Error, ErrorKind};
 
 use super::intake::Pending;
 use super::{answer, query};
@@ -27,7 +27,11 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let payload = body.take().collect(Message::MAX).await?;
+    let payload = body.take().collect(Message::MAX).await;
+    let payload = payload.map_err(|error| match error.kind() {
+        ErrorKind::TooLarge => Error::new(ErrorKind::TooLarge, "a message has 8 KiB at most"),
+        _ => error,
+    })?;
     let nodes = node.inner.spread_message(payload).await?;
     Ok(answer::json(&Sent { nodes }))
 }

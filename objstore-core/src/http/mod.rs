@@ -38,5 +38,6 @@ pub use server::Server;
 pub use service::PublicService;
 
 pub(crate) use answer::json as private_json;
+pub(crate) use guard::allowed_name;
 pub(crate) use metrics::class;
 pub(crate) use routes::Op;

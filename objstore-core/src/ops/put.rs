@@ -81,13 +81,14 @@ const FIELD_MAX: usize = 255;
 
 /// What is handed out as a header field later has to fit one (RFC 9110 §5.5).
 pub(super) fn check_field(what: &str, value: Option<&str>) -> Result<(), Error> {
-    let fits = |text: &str| {
-        text.len() <= FIELD_MAX && text.bytes().all(|b| (0x20..0x7f).contains(&b) || b == b'\t')
-    };
+    let fits =
+        |text: &str| text.len() <= FIELD_MAX && text.bytes().all(|b| (0x20..0x7f).contains(&b));
     if value.is_some_and(|text| !fits(text)) {
         return Err(Error::new(
             ErrorKind::InvalidRequest,
-            format!("the {what} has more than {FIELD_MAX} bytes, or bytes that are no ASCII text"),
+            format!(
+                "the {what} has more than {FIELD_MAX} bytes, or bytes that are not printable ASCII"
+            ),
         ));
     }
     Ok(())
