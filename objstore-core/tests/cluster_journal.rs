@@ -386,6 +386,26 @@ async fn an_empty_node_takes_on_everything() {
     assert_eq!(cluster.node(1).stats().journal.objects, 300);
 }
 
+/// Also of what is deleted here already: that it was put again is not known yet.
+#[tokio::test(start_paused = true)]
+async fn a_second_delete_beats_the_put_before_it() {
+    let cluster = Cluster::of(3).await;
+    let id = put(cluster.node(0), "x").await;
+    delete(cluster.node(0), id).await;
+    cluster.converge().await;
+    cluster.cut(2, true);
+    minutes(1).await;
+    cluster.node(2).put(id, "y", PutOptions::default()).await.unwrap();
+    minutes(1).await;
+    delete(cluster.node(0), id).await;
+    cluster.cut(2, false);
+    cluster.meet().await;
+    cluster.converge().await;
+    for node in cluster.nodes() {
+        assert_eq!(kind(node, id).await, Some(ErrorKind::Deleted));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_delete_beats_the_older_put_that_comes_after_it() {
     let cluster = Cluster::of(3).await;

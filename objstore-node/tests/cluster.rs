@@ -58,17 +58,22 @@ fn a_body_is_not_lost_while_its_only_holder_does_not_answer() {
     let b = launch(dir.path(), "b", &[&a.private()]).start();
     let c = launch(dir.path(), "c", &[&a.private()]).start();
     acquainted(&[&a, &b, &c]);
-    let object = a.client().call("GET", "/api/v1/id", "").unwrap().text().trim().to_owned();
-    assert!(a.client().put(&object, b"It works!").unwrap().is_ok());
-    let known = format!("/api/v1/meta/{object}");
-    eventually("c knows it", || match c.client().call("GET", &known, "").unwrap() {
-        answer if answer.is_ok() => Ok(()),
-        answer => Err(answer.text()),
+    // At level 1 it is in the directory of its node too, which is no nearer than the node.
+    let [object, stored] = [0, 1].map(|level| {
+        let object = a.client().call("GET", "/api/v1/id", "").unwrap().text().trim().to_owned();
+        let fields = format!("X-Meta-ConsistencyLevel: {level}\r\n");
+        assert!(a.client().put_with(&object, &fields, b"It works!").unwrap().is_ok());
+        let known = format!("/api/v1/meta/{object}");
+        eventually("c knows it", || match c.client().call("GET", &known, "").unwrap() {
+            answer if answer.is_ok() => Ok(()),
+            answer => Err(answer.text()),
+        });
+        object
     });
 
     signal(&a, "-STOP");
-    for _ in 0..3 {
-        let answer = c.client().get(&object).unwrap();
+    for object in [&object, &stored, &object] {
+        let answer = c.client().get(object).unwrap();
         assert_eq!(answer.status, 503, "{}", answer.text());
     }
     signal(&a, "-CONT");

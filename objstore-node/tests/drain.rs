@@ -30,6 +30,10 @@ fn a_drained_node_leaves_its_bodies_with_the_others() {
     for (id, body) in &put {
         assert!(a.client().put(id, body).unwrap().is_ok());
     }
+    // Its bucket is a directory of its own, which leaves with it.
+    let (level, kept) = (fresh_id(&a), bytes(8, 70_000));
+    let fields = "X-Meta-ConsistencyLevel: 1\r\n";
+    assert!(a.client().put_with(&level, fields, &kept).unwrap().is_ok());
     // Read through the other, before there is a copy.
     let read = b.client().get(&put[1].0).unwrap();
     assert!(read.is_ok() && read.body == put[1].1);
@@ -37,14 +41,14 @@ fn a_drained_node_leaves_its_bodies_with_the_others() {
     assert!(Command::new("kill").args(["-TERM", &a.pid().to_string()]).status().unwrap().success());
     eventually("it says what it has done", || {
         let log = a.log();
-        let said = log.iter().any(|line| line.contains("bodies handed over to other nodes: 3"));
+        let said = log.iter().any(|line| line.contains("bodies handed over to other nodes: 4"));
         if said { Ok(()) } else { Err(format!("{log:#?}")) }
     });
     eventually("it is gone", || match a.client().get(&put[0].0) {
         Err(_) => Ok(()),
         Ok(_) => Err("it answers".to_owned()),
     });
-    for (id, body) in &put {
+    for (id, body) in put.iter().chain([&(level, kept)]) {
         let read = b.client().get(id).unwrap();
         assert!(read.is_ok() && &read.body == body, "{id}");
     }

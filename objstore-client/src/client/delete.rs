@@ -11,8 +11,8 @@ use crate::types::{ObjectId, ObjectMeta};
 use crate::wire::{headers, routes};
 
 impl Client {
-    /// Deletes an object and returns its tombstone. Deleting a deleted object changes nothing and
-    /// succeeds. The bucket keeps what it has unless
+    /// Deletes an object and returns its tombstone. Deleting a deleted object succeeds, and makes the
+    /// tombstone that of now. The bucket keeps what it has unless
     /// [`DeleteOptions::purge`] says otherwise.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use objstore_client::{Error, ErrorKind};
 
 use super::owner;
 use crate::env;
-use crate::journal::{Entry, Space, StoreError, decode_entry, encode_record};
+use crate::journal::{Entry, Live, Space, StoreError, decode_entry, encode_record};
 use crate::node::{Inner, Node};
 use crate::ops::journal_error;
 
@@ -58,9 +58,11 @@ impl Node {
             let page = page.map_err(journal_error)?;
             let Some(last) = page.last() else { return Ok(drained) };
             after = Some(last.record.id);
+            // A directory beside this node goes with it.
+            let is_kept = inner.remote.is_elsewhere();
             let only_here = |entry: &Entry| {
-                entry.presence.is_held()
-                    && entry.live().is_some_and(|live| live.remote_etag.is_none())
+                let in_remote = |live: &Live| is_kept && live.remote_etag.is_some();
+                entry.presence.is_held() && entry.live().is_some_and(|live| !in_remote(live))
             };
             let entries = page.into_iter().filter(only_here);
             let mut handed = futures_util::stream::iter(entries)

@@ -352,14 +352,26 @@ impl Inner {
 
     /// Whether one that most likely has the body is not here at the moment.
     fn holder_is_away(&self, origin: &Origin) -> bool {
-        let (id, stamp) = (origin.record.id, origin.record.stamp);
+        self.others_that_may_have(origin)
+            .any(|node| self.cluster.peers.get(node).is_none() && self.may_return(node))
+    }
+
+    /// Whether a node that is known or likely to hold it may be able to say so later: it is away, or
+    /// did not answer lately.
+    pub(crate) fn holder_may_answer_later(&self, origin: &Origin) -> bool {
+        let now = self.env.clock.monotonic();
+        self.holder_is_away(origin)
+            || self.others_that_may_have(origin).any(|node| {
+                self.exchange.shunned(node, now).is_some_and(|with| with.may_be_asked_last)
+            })
+    }
+
+    /// The other nodes that are known to hold a version, and the one that wrote it.
+    fn others_that_may_have(&self, origin: &Origin) -> impl Iterator<Item = NodeId> + use<> {
+        let (id, stamp, me) = (origin.record.id, origin.record.stamp, self.node_id);
         let mut holders = self.exchange.holders(id, stamp);
         holders.push(NodeId::from_u128(stamp.node));
-        holders.iter().any(|node| {
-            *node != self.node_id
-                && self.cluster.peers.get(*node).is_none()
-                && self.may_return(*node)
-        })
+        holders.into_iter().filter(move |node| *node != me)
     }
 
     /// Whether a node that cannot be asked may be there again.

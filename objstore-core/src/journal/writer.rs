@@ -653,10 +653,10 @@ impl Writer {
         let current = self.current(id, group)?;
         conditions.check_change(current.as_ref().map(|hot| hot.entry.meta.as_ref()))?;
         let current = current.ok_or_else(crate::ops::not_found)?;
-        let Some(live) = current.entry.live() else {
-            return Ok(Judged::made(Arc::clone(&current.entry.meta)));
-        };
-        if live.level > Level::Local && live.remote_etag.is_none() {
+        // What is deleted already is deleted again: there may be a put between the two of which this
+        // node has not heard.
+        let live = current.entry.live();
+        if live.is_some_and(|live| live.level > Level::Local && live.remote_etag.is_none()) {
             group.wait(id, None);
         }
         let stamp = self.stamps.next();

@@ -14,8 +14,8 @@ const LOOKS: usize = 3;
 
 impl Node {
     /// Deletes an object: its record becomes a tombstone, which is returned once it is synced to
-    /// disk; the space of its body is given back soon after. Deleting a deleted object changes
-    /// nothing and succeeds. An upload that waits is cancelled. The remote keeps what it has unless
+    /// disk; the space of its body is given back soon after. Deleting a deleted object
+    /// succeeds, and makes the tombstone that of now. An upload that waits is cancelled. The remote keeps what it has unless
     /// [`DeleteOptions::purge`] says otherwise; should the remote fail then, the object is deleted
     /// here, and deleting it once more tries again.
     ///

@@ -16,7 +16,7 @@ use crate::node::{Inner, Node};
 use crate::ops::fetch::{Arrived, ArrivedFrom, Found, Wanted, body_lost};
 use crate::ops::lookup::load_inline;
 use crate::ops::{Counts, Look, Target, journal_error, remote_error};
-use crate::remote::RemoteErrorKind;
+use crate::remote::{RemoteError, RemoteErrorKind};
 
 /// An object overwritten this often while it is being opened is given up on.
 const TRIES: usize = 8;
@@ -267,7 +267,12 @@ impl Inner {
         let len = range.end - range.start;
         let key = opened.hot.entry.record.id;
         let mut reader = fill.reader(range);
-        let first = reader.next().await.map_err(|e| Broken::of(e, key))?;
+        let first = reader.next().await.map_err(|error| match error {
+            FillError::Remote(gone) if self.is_beside_another(&gone, opened) => {
+                Broken::of(FillError::Nowhere { unreachable: true }, key)
+            }
+            error => Broken::of(error, key),
+        })?;
         let Some(first) = first else { return Ok((Body::default(), reader.took())) };
         if first.len() as u64 == len {
             return Ok((first.into(), reader.took()));
@@ -286,6 +291,14 @@ impl Inner {
         });
         let chunks = futures_util::stream::once(async move { Ok(first) }).chain(rest);
         Ok((Body::from_stream(chunks, Some(len)), took))
+    }
+
+    /// Whether what is not in the remote here may be with a node that does not answer: each has a
+    /// directory of its own.
+    fn is_beside_another(&self, error: &RemoteError, opened: &Opened) -> bool {
+        error.kind() == RemoteErrorKind::NotFound
+            && !self.remote.is_elsewhere()
+            && opened.hot.entry.origin().is_some_and(|origin| self.holder_may_answer_later(&origin))
     }
 
     /// A body file cannot be read: what others have too comes from there, into the same file.

@@ -164,7 +164,11 @@ impl Inner {
             let committed = match (level, put.write_back) {
                 (Level::Local, _) => self.commit(Change::Put(put)).await?,
                 (_, true) => self.put_back(put).await?,
-                (_, false) => self.put_through(put).await?,
+                // As if it had come through, and been overwritten at once.
+                (_, false) => match self.put_through(put).await? {
+                    Committed::Superseded(meta) => Committed::Superseded(settled(meta)),
+                    other => other,
+                },
             };
             match committed {
                 Committed::Higher(current, back) => (level, put) = (current, *back),
@@ -207,8 +211,7 @@ impl Inner {
                     staged.settled();
                 }
                 self.learn(*later).await?;
-                // As if it had come through, and been overwritten at once.
-                Ok(Committed::Superseded(settled(meta)))
+                Ok(Committed::Superseded(meta))
             }
             // What became of it is found out in the background.
             Err(error) if error.is_outcome_unknown() => Err(error.into_error()),

@@ -214,8 +214,14 @@ impl World {
 
     /// Clears away what machines without power were doing.
     pub fn reap(&mut self) {
+        // Who only knows nodes that came through it, and never got an answer itself, is not in yet.
+        let inside: Vec<String> = (0..self.machines.len())
+            .filter(|number| *number == 0 || self.machines[*number].met)
+            .map(|number| address(number).to_string())
+            .collect();
         for (number, machine) in self.machines.iter_mut().enumerate() {
-            machine.met |= machine.node.as_ref().is_some_and(|node| !node.peers().is_empty());
+            let peers = machine.node.as_ref().map(Node::peers).unwrap_or_default();
+            machine.met |= peers.iter().any(|peer| inside.contains(&peer.private_addr));
             if machine.steps.stopped() && machine.node.take().is_some() {
                 self.trace.note(format_args!("{number} has lost power"));
             }
