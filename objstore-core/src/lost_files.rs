@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::env;
 use crate::journal::{
-    Batch, Change, JournalStore, Note, Presence, Space, StoreError, decode_entry,
+    Batch, Change, Entry, JournalStore, Note, Presence, Space, StoreError, versions_after,
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
@@ -15,8 +15,6 @@ use objstore_client::Error;
 
 /// In the journal from the start that was told of it until nothing counts on those files any more.
 const NOTE: &[u8] = b"lost-files";
-/// Records that are read at a time.
-const PAGE: usize = 1000;
 
 /// Notes that all files are lost. Blocks.
 pub(crate) fn note(store: &dyn JournalStore) -> Result<(), StoreError> {
@@ -40,17 +38,8 @@ impl Inner {
         loop {
             let (store, from) = (Arc::clone(&self.store), after.take());
             let page = env::run(self.env.blocking.as_ref(), move || {
-                let pairs = store.scan(Space::Records, from.as_deref(), PAGE)?;
-                let last =
-                    pairs.last().filter(|_| pairs.len() == PAGE).map(|(key, _)| key.to_vec());
-                let mut lost = Vec::new();
-                for (_, value) in &pairs {
-                    let entry = decode_entry(value)?;
-                    if matches!(entry.presence, Presence::File { .. }) {
-                        lost.push((entry.record.id, entry.record.stamp));
-                    }
-                }
-                Ok::<_, StoreError>((lost, last))
+                let is_lost = |entry: &Entry| matches!(entry.presence, Presence::File { .. });
+                versions_after(store.as_ref(), from.as_deref(), is_lost)
             });
             let (lost, last) = page.await?.map_err(journal_error)?;
             bodies += lost.len();

@@ -3,6 +3,7 @@
 
 mod harness;
 
+use std::path::Path;
 use std::process::Command;
 
 use harness::cluster::{acquainted, expect, id, launch, peers, said, signal, state};
@@ -151,14 +152,20 @@ fn a_node_finds_its_cluster_again_without_being_told_where() {
     expect(&b, &ids[0], "alive");
 }
 
+/// Two nodes, a and b, and a copy of all that b has.
+fn with_a_copy_of_b(dir: &Path) -> [Server; 2] {
+    let a = launch(dir, "a", &[]).start();
+    let b = launch(dir, "b", &[&a.private()]).start();
+    expect(&a, &id(&b), "alive");
+    harness::disk::copy_dir(&dir.join("b"), &dir.join("copy"));
+    [a, b]
+}
+
 #[test]
 fn a_copied_state_directory_is_refused_while_its_twin_lives() {
     let dir = tempfile::tempdir().unwrap();
-    let a = launch(dir.path(), "a", &[]).start();
-    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let [a, b] = with_a_copy_of_b(dir.path());
     let twin = id(&b);
-    expect(&a, &twin, "alive");
-    harness::disk::copy_dir(&dir.path().join("b"), &dir.path().join("copy"));
     // Its remote is a directory below the state directory, as that of the other.
     let refused =
         launch(dir.path(), "copy", &[&a.private()]).try_start().err().expect("it is refused");
@@ -176,11 +183,8 @@ fn a_copied_state_directory_is_refused_while_its_twin_lives() {
 #[test]
 fn a_copy_is_not_let_in_while_its_twin_may_live() {
     let dir = tempfile::tempdir().unwrap();
-    let a = launch(dir.path(), "a", &[]).start();
-    let b = launch(dir.path(), "b", &[&a.private()]).start();
+    let [a, b] = with_a_copy_of_b(dir.path());
     let twin = id(&b);
-    expect(&a, &twin, "alive");
-    harness::disk::copy_dir(&dir.path().join("b"), &dir.path().join("copy"));
     signal(&b, "-STOP");
     let mut copy = launch(dir.path(), "copy", &[&a.private()]).start();
     said(&a, "has not been given up yet");

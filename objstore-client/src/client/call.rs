@@ -273,6 +273,7 @@ impl Shared {
         let mut waiting = Waiting { shared: self, node, sending, since, answered: false };
         let sent = self.transport.send(endpoint, request, common, sending, patience).await;
         waiting.answered = true;
+        let sent = sent.map_err(|failed| failed.with_body(sending));
         match &sent {
             Ok(_) => self.endpoints.is_well(node),
             Err(failed) => self.judge(node, &failed.error),

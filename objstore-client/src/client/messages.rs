@@ -8,7 +8,7 @@ use http::Method;
 
 use super::Client;
 use crate::body::Body;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::transport::{Answer, Repeat, Request};
 use crate::types::{Message, Received};
 use crate::wire::messages::{Messages, Sent, WAIT_MAX_MS};
@@ -25,16 +25,14 @@ impl Client {
     /// counted, and may have it all the same.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] for more than [`Message::MAX`] bytes; [`ErrorKind::Transport`] when no
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for more than [`Message::MAX`] bytes; [`ErrorKind::Transport`](crate::ErrorKind::Transport) when no
     /// node answered: then it may have been sent, or not.
     ///
     /// # Cancellation
     /// Dropping the future leaves it to chance.
     pub async fn send(&self, payload: impl Into<Bytes>) -> Result<usize, Error> {
         let payload = payload.into();
-        if payload.len() > Message::MAX {
-            return Err(Error::new(ErrorKind::TooLarge, "a message has 8 KiB at most"));
-        }
+        Message::check(&payload)?;
         let request = Request::new(Method::POST, routes::MESSAGES, Repeat::Unsafe);
         let answer = self.call(&request, Some(Body::from(payload))).await?;
         let node = answer.node;
@@ -49,7 +47,7 @@ impl Client {
     /// leads to a different node each time, give the nodes' own addresses instead.
     ///
     /// # Errors
-    /// [`ErrorKind::Transport`] when no node answered.
+    /// [`ErrorKind::Transport`](crate::ErrorKind::Transport) when no node answered.
     ///
     /// # Cancellation
     /// May be dropped at any time.
@@ -79,7 +77,7 @@ impl Subscription {
     /// and who goes on with another node, because that one does not answer, that some may be.
     ///
     /// # Errors
-    /// [`ErrorKind::Transport`] when no node answers, and whatever a node refuses with. Ask again,
+    /// [`ErrorKind::Transport`](crate::ErrorKind::Transport) when no node answers, and whatever a node refuses with. Ask again,
     /// after a while, to go on from there.
     ///
     /// # Cancellation

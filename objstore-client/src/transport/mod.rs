@@ -88,21 +88,6 @@ impl Transport {
         sending: Option<&Arc<Sending>>,
         patience: Patience,
     ) -> Result<Answer, Failed> {
-        let sent = self.send_once(endpoint, request, common, sending, patience).await;
-        sent.map_err(|failed| Failed {
-            not_done: failed.not_done || sending.is_some_and(|sending| !sending.is_given()),
-            ..failed
-        })
-    }
-
-    async fn send_once(
-        &self,
-        endpoint: &Endpoint,
-        request: &Request,
-        common: &HeaderMap,
-        sending: Option<&Arc<Sending>>,
-        patience: Patience,
-    ) -> Result<Answer, Failed> {
         let url = endpoint.url(request.path()).map_err(|error| Failed { error, not_done: true })?;
         let body = sending.map(|sending| Outgoing::of(Arc::clone(sending)));
         let answered = self.http.execute(request.to_send(url, common, body));
@@ -172,6 +157,12 @@ fn believing(
 }
 
 impl Failed {
+    /// Of a request with this body: a node that did not get all of it has done nothing.
+    pub(crate) fn with_body(self, sending: Option<&Arc<Sending>>) -> Self {
+        let is_partly_given = sending.is_some_and(|sending| !sending.is_given());
+        Self { not_done: self.not_done || is_partly_given, ..self }
+    }
+
     fn unknown(error: Error) -> Self {
         Self { error, not_done: false }
     }

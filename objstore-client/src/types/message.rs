@@ -2,6 +2,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::NodeId;
+use crate::error::{Error, ErrorKind};
 
 /// What an application sent to those at the other nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,17 @@ pub struct Message {
 impl Message {
     /// The longest payload, in bytes.
     pub const MAX: usize = 8 * 1024;
+
+    /// Refuses a payload that is too long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for more than [`MAX`](Self::MAX) bytes.
+    pub fn check(payload: &[u8]) -> Result<(), Error> {
+        if payload.len() > Self::MAX {
+            return Err(Error::new(ErrorKind::TooLarge, "a message has 8 KiB at most"));
+        }
+        Ok(())
+    }
 
     /// A message from a node.
     #[must_use]

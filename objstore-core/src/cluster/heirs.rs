@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use super::owner;
 use crate::env;
-use crate::journal::{Change, Space, StoreError, decode_entry};
+use crate::journal::{Change, versions_after};
 use crate::node::Inner;
 use objstore_client::types::Level;
 
 /// How often it is looked whether somebody was given up.
 const EVERY: Duration = Duration::from_secs(10);
-/// Records that are read at a time.
-const PAGE: usize = 1000;
 
 /// Works until the node is gone. After a start those given up earlier are looked at once more:
 /// the node may have stopped in the middle.
@@ -42,23 +40,16 @@ async fn inherit(node: &Weak<Inner>) -> bool {
         let me = inner.node_id;
         let (store, from) = (Arc::clone(&inner.store), after.take());
         let page = env::run(inner.env.blocking.as_ref(), move || {
-            let pairs = store.scan(Space::Records, from.as_deref(), PAGE)?;
-            let last = pairs.last().filter(|_| pairs.len() == PAGE).map(|(key, _)| key.to_vec());
-            let mut ours = Vec::new();
-            for (_, value) in &pairs {
-                let record = decode_entry(value)?.record;
+            versions_after(store.as_ref(), from.as_deref(), |entry| {
+                let record = &entry.record;
                 let is_in_remote =
                     record.live.as_ref().is_none_or(|live| live.remote_etag.is_some());
                 // Whoever put it: it may have been for another to store, who raised its level.
-                if !is_in_remote
+                !is_in_remote
                     && record.level() > Level::Local
                     && owner::order(record.id, live.iter().copied().chain([me])).first()
                         == Some(&me)
-                {
-                    ours.push((record.id, record.stamp));
-                }
-            }
-            Ok::<_, StoreError>((ours, last))
+            })
         });
         let Ok(Ok((ours, last))) = page.await else { return false };
         if !ours.is_empty() && inner.commit(Change::Verify(ours)).await.is_err() {

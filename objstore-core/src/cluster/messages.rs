@@ -142,7 +142,7 @@ impl Inner {
     /// Sends to all other live nodes.
     pub(crate) async fn send_message(&self, payload: Bytes) -> Result<usize, Error> {
         self.check_running()?;
-        check_size(&payload)?;
+        Message::check(&payload)?;
         let live = self.cluster.peers.live();
         let sent = join_all(live.iter().map(|peer| self.send_one(peer, payload.clone()))).await;
         Ok(sent.into_iter().filter(Result::is_ok).count())
@@ -160,7 +160,7 @@ impl Inner {
 
     /// A message has come from a node.
     pub(crate) fn take_message(&self, from: NodeId, payload: Bytes) -> Result<(), Error> {
-        check_size(&payload)?;
+        Message::check(&payload)?;
         self.cluster.messages.came(Message::new(from, payload));
         Ok(())
     }
@@ -250,11 +250,4 @@ impl FromStr for Place {
             )),
         }
     }
-}
-
-fn check_size(payload: &Bytes) -> Result<(), Error> {
-    if payload.len() > Message::MAX {
-        return Err(Error::new(ErrorKind::TooLarge, "a message has 8 KiB at most"));
-    }
-    Ok(())
 }

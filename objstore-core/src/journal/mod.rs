@@ -13,6 +13,7 @@ mod mark;
 mod memory_store;
 mod merge;
 mod merging;
+mod pages;
 mod past;
 mod record;
 mod sealed_log;
@@ -38,6 +39,7 @@ pub(crate) use intents::{
     BegunUpload, Intents, Note, QueuedUpload, each, load_pending, oldest_pending,
 };
 pub(crate) use mark::{LogCopy, Mark};
+pub(crate) use pages::versions_after;
 pub(crate) use past::{Agreed, Horizon, among, gone_for_good, load_among, load_barred, load_gone};
 pub(crate) use record::{Entry, Live, Presence, Record};
 pub(crate) use stamp::{Stamp, StampSource};
