@@ -76,7 +76,6 @@ mod tests {
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, http::HeaderValue::from_bytes(LINES).unwrap());
-            let response = response.into();
             let answer = Answer::read(response, Duration::from_secs(60), true).await.unwrap();
             let mut lines = Lines::of(answer).unwrap();
             let mut all: Vec<String> = Vec::new();

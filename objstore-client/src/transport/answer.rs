@@ -34,11 +34,11 @@ pub(crate) struct Answer {
 impl Answer {
     /// The answer, or the error that it is; 304 where it was `conditional`.
     pub(crate) async fn read(
-        response: reqwest::Response,
+        response: http::Response<reqwest::Body>,
         stall: Duration,
         conditional: bool,
     ) -> Result<Self, Error> {
-        let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let (head, body) = response.into_parts();
         let answer = Self { head, body, stall, deadline: None, node: 0 };
         if answer.head.status.is_success() {
             Ok(answer)

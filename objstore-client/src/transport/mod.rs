@@ -4,7 +4,9 @@
 mod answer;
 mod endpoint;
 mod outgoing;
+mod plain;
 mod request;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ pub(crate) use outgoing::{Outgoing, Sending, Turn};
 pub(crate) use request::{Repeat, Request};
 
 use crate::error::{Error, ErrorKind};
+use plain::Plain;
 
 /// The longest that is waited for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +27,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How often the system looks whether the other end of a silent connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// After so many looks without an answer the connection is given up.
+const KEEPALIVE_PROBES: u32 = 3;
+/// So is one that has not acknowledged for so long what was sent (tcp(7), `TCP_USER_TIMEOUT`).
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Longer than anybody waits, and short enough to be added to any moment.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -31,7 +38,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60
 /// Connections to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    plain: Plain,
+    /// Where a node is reached so.
+    tls: Option<reqwest::Client>,
 }
 
 /// How long a node may be silent.
@@ -52,9 +61,6 @@ pub(crate) struct Failed {
 }
 
 impl Transport {
-    /// What is tried again is decided here, so nothing is done behind our back: no redirect is
-    /// followed, no proxy used, nothing sent twice.
-    ///
     /// Nodes over TLS are believed by `authorities`, each some PEM, or where there are none by those
     /// of the system, which are only looked for when they are needed.
     pub(crate) fn new(
@@ -62,21 +68,10 @@ impl Transport {
         over_tls: bool,
         authorities: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let builder = believing(reqwest::Client::builder(), over_tls, authorities)?;
-        let http = builder
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEPALIVE)
-            .connect_timeout(stall.min(CONNECT_MAX))
-            .pool_idle_timeout(IDLE_MAX)
-            .build()
-            .map_err(|e| {
-                Error::new(ErrorKind::Configuration, "the HTTP client cannot be made")
-                    .with_source(e)
-            })?;
-        Ok(Self { http })
+        let connect = stall.min(CONNECT_MAX);
+        let needs_tls = over_tls || !authorities.is_empty();
+        let tls = needs_tls.then(|| tls::client(connect, authorities)).transpose()?;
+        Ok(Self { plain: plain::client(connect), tls })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -90,7 +85,7 @@ impl Transport {
     ) -> Result<Answer, Failed> {
         let url = endpoint.url(request.path()).map_err(|error| Failed { error, not_done: true })?;
         let body = sending.map(|sending| Outgoing::of(Arc::clone(sending)));
-        let answered = self.http.execute(request.to_send(url, common, body));
+        let answered = self.answered(request.to_send(url, common, body));
         let response = match sending {
             // A change may take long where nothing is to be seen of it.
             Some(sending) => tokio::select! {
@@ -109,51 +104,35 @@ impl Transport {
             }
         };
         let response =
-            response.map_err(|e| match sending.and_then(|sending| sending.failed()) {
+            response.map_err(|failed| match sending.and_then(|sending| sending.failed()) {
                 Some(error) => Failed { error, not_done: true },
-                None => Failed::transport(e, endpoint.is_https()),
+                None => failed,
             })?;
         Answer::read(response, patience.stall, request.is_conditional_read())
             .await
             .map_err(Failed::answered)
     }
-}
 
-#[cfg(feature = "tls")]
-fn believing(
-    builder: reqwest::ClientBuilder,
-    over_tls: bool,
-    authorities: &[Vec<u8>],
-) -> Result<reqwest::ClientBuilder, Error> {
-    let refused = |why| Error::new(ErrorKind::Configuration, why);
-    let mut believed = Vec::new();
-    for pem in authorities {
-        let some = reqwest::Certificate::from_pem_bundle(pem)
-            .map_err(|e| refused("the certificates to believe are no PEM").with_source(e))?;
-        if some.is_empty() {
-            return Err(refused("there is no certificate in what is to be believed; it is PEM"));
+    /// The node's answer, whatever it is.
+    async fn answered(
+        &self,
+        request: reqwest::Request,
+    ) -> Result<http::Response<reqwest::Body>, Failed> {
+        match &self.tls {
+            Some(tls) if request.url().scheme() == "https" => match tls.execute(request).await {
+                Ok(response) => Ok(response.into()),
+                Err(e) => Err(Failed::transport(e.is_connect(), e.without_url(), true)),
+            },
+            _ => {
+                let request = http::Request::try_from(request)
+                    .map_err(|e| Failed::transport(true, e.without_url(), false))?;
+                match self.plain.request(request).await {
+                    Ok(response) => Ok(response.map(reqwest::Body::wrap)),
+                    Err(e) => Err(Failed::transport(e.is_connect(), e, false)),
+                }
+            }
         }
-        believed.extend(some);
     }
-    Ok(match over_tls && believed.is_empty() {
-        true => builder,
-        false => builder.tls_certs_only(believed),
-    })
-}
-
-#[cfg(not(feature = "tls"))]
-fn believing(
-    builder: reqwest::ClientBuilder,
-    over_tls: bool,
-    authorities: &[Vec<u8>],
-) -> Result<reqwest::ClientBuilder, Error> {
-    if over_tls || !authorities.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Configuration,
-            "this program was built without TLS; turn the feature tls of objstore-client on",
-        ));
-    }
-    Ok(builder)
 }
 
 impl Failed {
@@ -167,9 +146,11 @@ impl Failed {
         Self { error, not_done: false }
     }
 
-    fn transport(error: reqwest::Error, over_tls: bool) -> Self {
-        let not_done = error.is_connect();
-        let error = error.without_url();
+    fn transport(
+        not_done: bool,
+        error: impl std::error::Error + Send + Sync + 'static,
+        over_tls: bool,
+    ) -> Self {
         let mut cause: &dyn std::error::Error = &error;
         while let Some(below) = cause.source() {
             cause = below;
