@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use objstore_core::env::{Env, Workers};
 use objstore_core::journal::MemoryJournal;
-use objstore_core::options::PutOptions;
+use objstore_core::options::{GetOptions, PutOptions};
 use objstore_core::remote::MemoryRemote;
 use objstore_core::testing::{
     Link, MemoryDisk, SeededEntropy, SimClock, SimNetwork, Steps, TaskBlocking, Trace,
@@ -270,6 +270,41 @@ async fn a_whole_cluster_that_is_restarted_at_once_comes_back() {
         back.push(lan.start(&machine.again(), &[]).await);
     }
     within(5, "all know all again", || know_each_other(&back.iter().collect::<Vec<_>>())).await;
+}
+
+/// Decision 17: not yet synced is not absent. Once it is plain that nobody comes, a last survivor has
+/// to be able to say 404.
+#[tokio::test(start_paused = true)]
+async fn one_that_reaches_none_of_those_it_remembers_says_for_half_a_minute_that_it_does_not_know()
+{
+    let lan = Lan::new();
+    let (one, two) = (lan.machine(1), lan.machine(2));
+    let first = lan.start(&one, &[]).await;
+    let second = lan.start(&two, &["10.0.0.1:11999"]).await;
+    within(1, "they know each other", || know_each_other(&[&first, &second])).await;
+    let unknown = first.new_id();
+    one.steps.stop();
+    let put = second.new_id();
+    second.put(put, "It works!", PutOptions::default()).await.unwrap();
+    two.steps.stop();
+    // Older than what is asked for because it may still be on its way.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+
+    let first = lan.start(&one.again(), &[]).await;
+    for id in [put, unknown] {
+        let error = first.get(id, GetOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.retry_after().is_some());
+    }
+    assert!(first.is_ready());
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let error = first.get(unknown, GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+
+    let second = lan.start(&two.again(), &[]).await;
+    within(10, "they know each other", || know_each_other(&[&first, &second])).await;
+    within(10, "what was put is known", || first.stats().journal.objects == 1).await;
+    first.get(put, GetOptions::default()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

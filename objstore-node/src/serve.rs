@@ -110,8 +110,9 @@ async fn hand_over(node: &Node) -> Result<(), Failure> {
         return Ok(());
     }
     let first: Vec<_> = drained.first_remaining.iter().map(ToString::to_string).collect();
+    let more = if drained.remaining > first.len() as u64 { " …" } else { "" };
     Err(Failure::Other(format!(
-        "{} bodies are on this node only, no other could take them: {} …; keep its directories, or start it again",
+        "bodies on this node only, which no other could take: {} ({}{more}); keep its directories, or start it again",
         drained.remaining,
         first.join(" ")
     )))

@@ -65,7 +65,7 @@ impl Inner {
         if id.is_derived() || (has_synced && !is_young) {
             return Ok(None);
         }
-        let all_answered = self.ask_record(id).await?;
+        let all_answered = self.ask_record(id).await? && !self.cluster.peers.live().is_empty();
         let found = self.lookup(id, with_body).await?;
         if found.is_none() && !has_synced && !all_answered {
             return Err(Error::new(

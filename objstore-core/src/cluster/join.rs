@@ -52,6 +52,7 @@ pub(super) async fn run(node: &Weak<Inner>) {
         let Some(inner) = node.upgrade() else { return };
         inner.look(&mut found).await;
         inner.cluster.has_looked.store(true, Ordering::Release);
+        inner.log_that_it_is_alone();
         inner.note_members().await;
     }
 }
@@ -78,6 +79,17 @@ impl Inner {
         );
         self.note_members().await;
         Ok(())
+    }
+
+    /// Says that none of the members answers, where there are some.
+    fn log_that_it_is_alone(&self) {
+        let members = self.cluster.member_ids().len();
+        if members > 0 && self.cluster.peers.live().is_empty() {
+            let what = format!(
+                "none of {members} remembered nodes answers: what was put or deleted there since is not known here until one does (objstore forget gives one up)"
+            );
+            self.cluster.log_once("the other nodes", what);
+        }
     }
 
     /// Half to one and a half of a time, so that nodes that start together do not go in step.

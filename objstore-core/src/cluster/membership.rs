@@ -1,7 +1,7 @@
 //! Who is in the cluster right now: SWIM (Das, Gupta, Motivala 2002) as foca implements it. This is
 //! its state and its timers; `gossip.rs` carries what it has to say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,6 +97,8 @@ struct Inner {
     last_timer: u64,
     outgoing: VecDeque<(Life, Bytes)>,
     events: VecDeque<Event>,
+    /// Who said that it leaves, until it is known to be gone.
+    leaving: BTreeSet<u128>,
     left: bool,
 }
 
@@ -130,6 +132,7 @@ impl Membership {
                 last_timer: 0,
                 outgoing: VecDeque::new(),
                 events: VecDeque::new(),
+                leaving: BTreeSet::new(),
                 left: false,
             }),
             work: Notify::new(),
@@ -182,6 +185,14 @@ impl Membership {
     /// under its suspicion, and packets in its own name.
     pub(super) fn receive(&self, from: NodeId, boot: u32, envelope: Envelope) {
         let me = self.me().node;
+        let leaves = |word: &Word| {
+            word.state() == State::Down
+                && word.id().node == from.to_u128()
+                && word.id().boot == boot
+        };
+        if envelope.words.iter().any(leaves) {
+            self.lock().leaving.insert(from.to_u128());
+        }
         self.apply(envelope.words.into_iter().filter(|word| match word.state() {
             State::Down => word.id().node == from.to_u128(),
             State::Suspect => word.id().node == me,
@@ -228,6 +239,11 @@ impl Membership {
 
     pub(super) fn next_event(&self) -> Option<Event> {
         self.lock().events.pop_front()
+    }
+
+    /// Whether a node that is gone had said that it leaves.
+    pub(super) fn had_left(&self, node: NodeId) -> bool {
+        self.lock().leaving.remove(&node.to_u128())
     }
 
     /// Does what is due; the time of what is due next.

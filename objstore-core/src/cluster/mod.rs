@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foca::{OwnedNotification, State};
 use objstore_client::types::{PeerInfo, PeerState};
@@ -54,6 +54,7 @@ pub(crate) use locate::{Exchange, Locator};
 use members::Members;
 use membership::{Life, Membership};
 pub use messages::Subscription;
+use peers::Peer;
 pub(crate) use peers::Peers;
 pub(crate) use tcp::TcpNetwork;
 pub(crate) use trust::Trust;
@@ -66,8 +67,11 @@ use crate::settings::ClusterSettings;
 use budget::Budget;
 use messages::Messages;
 
-/// A node that was given seeds says that it is ready after this long at the latest, synced or not.
+/// A node that was given seeds says that it is ready after this long at the latest, synced or not; and
+/// one that reaches none of those it remembers takes itself for the only one.
 const READY_AFTER: Duration = Duration::from_secs(30);
+/// A node that lives and cannot be asked for this long is one for the log.
+const UNANSWERED: Duration = Duration::from_secs(15);
 /// Refusals of which it is remembered that the log has them.
 const REFUSALS: usize = 256;
 
@@ -103,6 +107,8 @@ pub(crate) struct Cluster {
     has_list: AtomicBool,
     /// Why this node may not be part of the cluster: another process with its id lives.
     refused: watch::Sender<Option<Error>>,
+    /// Since when those that live cannot be asked from here.
+    unanswered: Mutex<BTreeMap<NodeId, Instant>>,
     /// What was refused, by whom it was, so that the log has it once.
     refusals: Mutex<BTreeMap<String, String>>,
     has_warned_of_directories: AtomicBool,
@@ -134,6 +140,7 @@ impl Cluster {
             has_looked: AtomicBool::new(settings.private_addr.is_none()),
             has_list: AtomicBool::default(),
             refused: watch::Sender::new(None),
+            unanswered: Mutex::default(),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
             news,
@@ -209,8 +216,6 @@ impl Cluster {
 
     /// The other members that count, whether or not they can be asked: those that have not been
     /// given up, in order of their ids.
-    // For what is decided by the slowest member, which is being built beside this.
-    #[allow(dead_code)]
     pub(crate) fn member_ids(&self) -> Vec<NodeId> {
         let members = self.members.all().into_iter();
         let counted = members.filter(|(id, m)| m.forgotten.is_none() && *id != self.peers.me());
@@ -228,7 +233,11 @@ impl Cluster {
                 }
                 OwnedNotification::Rename(_, life) => self.there_is(&life, now),
                 OwnedNotification::MemberDown(life) => {
-                    tracing::warn!(node = %NodeId::from_u128(life.node), addr = %life.addr, "a node is gone");
+                    let (node, addr) = (NodeId::from_u128(life.node), life.addr);
+                    match membership.had_left(node) {
+                        true => tracing::info!(%node, %addr, "a node has left"),
+                        false => tracing::warn!(%node, %addr, "a node is gone"),
+                    }
                 }
                 OwnedNotification::Rejoin(_) => {
                     tracing::warn!("the other nodes took this one for gone; it is back");
@@ -242,6 +251,26 @@ impl Cluster {
     fn there_is(&self, life: &Life, now: u64) {
         self.members.seen(NodeId::from_u128(life.node), &life.addr, now);
         self.strangers.notify_one();
+    }
+
+    /// A node that lives has been asked, and has answered.
+    pub(super) fn answers(&self, node: NodeId) {
+        if lock(&self.unanswered).remove(&node).is_some() {
+            lock(&self.refusals).remove(&node.to_string());
+        }
+    }
+
+    /// A node has not answered. One that is dead is known to be soon; of one that others reach the
+    /// log has to tell.
+    pub(super) fn answers_not(&self, peer: &Peer, error: &Error, now: Instant) {
+        let since = *lock(&self.unanswered).entry(peer.id).or_insert(now);
+        if now.saturating_duration_since(since) > UNANSWERED {
+            let what = format!(
+                "this node lives, others say, and cannot be asked from here at {}: {error}; is the network between the two whole?",
+                peer.addr
+            );
+            self.log_once(&peer.id.to_string(), what);
+        }
     }
 
     /// Says in the log that somebody was refused, once for each reason.
@@ -341,21 +370,29 @@ impl Inner {
     }
 
     /// Whether the journal has been compared with that of another node since the start, or there is
-    /// none to compare it with.
+    /// none to compare it with: no other is remembered, or none of them has answered for so long that
+    /// this one goes on alone.
     pub(crate) fn has_synced(&self) -> bool {
         let cluster = &self.cluster;
-        cluster.comparing.has_synced()
-            || (cluster.has_looked.load(Ordering::Acquire) && cluster.peers.live().is_empty())
+        let is_alone = || {
+            cluster.has_looked.load(Ordering::Acquire)
+                && cluster.peers.live().is_empty()
+                && (self.up() > READY_AFTER || cluster.member_ids().is_empty())
+        };
+        cluster.comparing.has_synced() || is_alone()
+    }
+
+    fn up(&self) -> Duration {
+        self.env.clock.monotonic().saturating_duration_since(self.started)
     }
 
     /// Whether this node knows as much as it can: it has looked for the others, and if there are
     /// any, it has synced with one, or has tried to for long enough.
     pub(crate) fn has_settled(&self) -> bool {
         let cluster = &self.cluster;
-        let up = self.env.clock.monotonic().saturating_duration_since(self.started);
         cluster.refused.borrow().is_none()
             && cluster.has_looked.load(Ordering::Acquire)
-            && (cluster.peers.live().is_empty() || self.has_synced() || up > READY_AFTER)
+            && (cluster.peers.live().is_empty() || self.has_synced() || self.up() > READY_AFTER)
     }
 
     /// This node may not be part of the cluster.

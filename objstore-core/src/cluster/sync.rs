@@ -166,12 +166,14 @@ impl Inner {
         let error = match compared {
             Ok(Ok(())) => {
                 self.cluster.comparing.has_synced.store(true, Ordering::Release);
+                self.cluster.answers(peer.id);
                 return true;
             }
             Ok(Err(error)) => error,
             Err(_) => Error::new(ErrorKind::Transport, "it took too long"),
         };
         tracing::debug!(peer = %peer.id, %error, "journals could not be compared");
+        self.cluster.answers_not(peer, &error, self.env.clock.monotonic());
         self.cluster.news.missed(peer.id);
         false
     }

@@ -81,6 +81,11 @@ impl Trust {
         };
         if !keys.is_empty() {
             trust.take(keys)?;
+            trust.file.as_deref().into_iter().for_each(warn_of_readers);
+        } else if settings.insecure && settings.private_addr.is_some() {
+            tracing::warn!(
+                "without a cluster key, whoever reaches the private address can read, change and delete everything (insecure-cluster)"
+            );
         }
         Ok(trust)
     }
@@ -167,6 +172,20 @@ fn read_file(path: &Path) -> Result<Vec<ClusterKey>, Error> {
     let mut text = String::new();
     file.take(FILE_MAX).read_to_string(&mut text).map_err(|e| failed(&e).with_source(e))?;
     read_keys(&text).map_err(|e| failed(&e))
+}
+
+/// Whoever reads the file can be any node of the cluster.
+fn warn_of_readers(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    #[allow(clippy::disallowed_methods)]
+    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    if mode & 0o007 != 0 {
+        tracing::warn!(
+            path = %path.display(),
+            "every user of this machine may read the cluster key; take that away (chmod o= FILE)"
+        );
+    }
 }
 
 impl Credentials {
