@@ -36,10 +36,12 @@ pub(super) enum Kind {
     Done = 5,
     /// [`Brief`]; answered with the other's where the two are the same, else with nothing.
     Same = 6,
+    /// Nothing; answered with the time up to which the asker has told the other everything.
+    Heard = 7,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Open,
         Self::Children,
         Self::Leaves,
@@ -47,6 +49,7 @@ impl Kind {
         Self::Take,
         Self::Done,
         Self::Same,
+        Self::Heard,
     ];
 }
 

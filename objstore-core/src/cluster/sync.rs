@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use http::Response;
 use objstore_client::types::ObjectId;
 use objstore_client::wire::private::routes;
@@ -110,16 +111,24 @@ struct Offer {
     horizon: u64,
     /// What this node had before this time, the cluster had too.
     known_before: u64,
+    /// What this node wrote before this time in an earlier life, too: the others remember that, should
+    /// this node's disk have been rolled back.
+    told_before: u64,
+    me: u128,
+    boot: u32,
     members: BTreeSet<u128>,
 }
 
 impl Offer {
     /// Whether the cluster cannot have deleted this version and forgotten that it did.
     fn holds(&self, record: &Record) -> bool {
-        let Stamp { time, node, .. } = record.stamp;
+        let Stamp { time, node, boot } = record.stamp;
+        let is_of_earlier_life = node == self.me && boot != self.boot;
+        let told_before = if is_of_earlier_life { self.told_before } else { 0 };
+        let known_before = self.known_before.max(told_before);
         time >= self.horizon
-            || self.known_before == 0
-            || (time > self.known_before && !self.members.contains(&node))
+            || known_before == 0
+            || (time > known_before && !self.members.contains(&node))
     }
 }
 
@@ -222,15 +231,10 @@ impl Inner {
                     "the node has to take on this journal before it offers its own",
                 ));
             }
-            let offer = is_behind.then(|| Offer {
-                horizon: theirs.horizon,
-                known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
-                members: members
-                    .iter()
-                    .filter(|id| **id != self.node_id)
-                    .map(|id| id.to_u128())
-                    .collect(),
-            });
+            let offer = match is_behind {
+                true => Some(self.offer(peer, theirs.horizon, &members).await),
+                false => None,
+            };
             if offer.is_none() {
                 self.collect_like(&theirs).await?;
             }
@@ -239,6 +243,31 @@ impl Inner {
         }
         self.agree(peer.id, Some(ours.moment), Some(theirs.moment)).await?;
         self.collect_like(&theirs).await
+    }
+
+    /// What may be offered to a peer with this horizon, which was found among these members.
+    async fn offer(&self, peer: &Peer, horizon: u64, members: &[NodeId]) -> Offer {
+        let others = members.iter().filter(|id| **id != self.node_id);
+        Offer {
+            horizon,
+            known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
+            told_before: self.told_before(members).await,
+            me: self.node_id.to_u128(),
+            boot: self.cluster.boot,
+            members: others.map(|id| id.to_u128()).collect(),
+        }
+    }
+
+    /// The time up to which some of these members remember to have been told everything by this node;
+    /// 0 where none does, or can be asked, or knows this step.
+    async fn told_before(&self, members: &[NodeId]) -> u64 {
+        let live = self.cluster.peers.live();
+        let asked = live.iter().filter(|peer| members.contains(&peer.id)).map(async |peer| {
+            let answer = self.take_step(peer, compare::step(Kind::Heard, &())).await.ok()?;
+            compare::decode(&answer).ok()
+        });
+        let told = join_all(asked).await.into_iter().flatten();
+        told.filter(|time| !self.is_beyond(*time)).max().unwrap_or(0)
     }
 
     /// The peer's state, where it is the same as this node's.
@@ -525,6 +554,7 @@ impl Inner {
                 Bytes::new()
             }
             Kind::Same => self.answer_same(caller, &compare::decode(&rest)?).await?,
+            Kind::Heard => compare::encode(&self.cluster.agreements.get(caller.node).heard),
             Kind::Done => {
                 let moment = compare::decode(&rest)?;
                 self.agree(caller.node, None, Some(moment)).await?;
