@@ -196,7 +196,8 @@ impl Identity {
 
     fn write(&self, dir: &Path) -> Result<(), Error> {
         let write = || -> io::Result<()> {
-            let new = dir.join("FORMAT.new");
+            // Of a name that no other node takes which starts before the same remote directory.
+            let new = dir.join(format!("{FORMAT_FILE}.{}.new", self.node));
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
             serde_json::to_writer(&mut file, self)?;
             file.write_all(b"\n")?;

@@ -116,3 +116,23 @@ async fn a_read_is_never_older_than_what_was_acknowledged_before_it() {
         node.shutdown().await.unwrap();
     }
 }
+
+/// Whoever comes first makes the directory that stands in for the bucket; nobody stumbles over it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_that_start_at_once_before_one_new_directory_all_start() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let starting = (0..6).map(|number| {
+            let own = dir.path().join(number.to_string());
+            let builder = Node::builder()
+                .state_dir(own.join("state"))
+                .files_dir(own.join("files"))
+                .remote_dir(dir.path().join("shared"));
+            tokio::spawn(async move { builder.start().await })
+        });
+        let started: Vec<_> = starting.collect();
+        for node in started {
+            node.await.unwrap().expect("the node starts").shutdown().await.unwrap();
+        }
+    }
+}

@@ -86,7 +86,7 @@ impl Inner {
         let members = self.cluster.member_ids().len();
         if members > 0 && self.cluster.peers.live().is_empty() {
             let what = format!(
-                "none of {members} remembered nodes answers: what was put or deleted there since is not known here until one does (objstore forget gives one up)"
+                "none of {members} remembered nodes answers: what was put or deleted there since is not known here until one does; an id that is unknown here is answered 503 for half a minute after the start, then 404 (objstore forget gives a node up)"
             );
             self.cluster.log_once("the other nodes", what);
         }

@@ -263,6 +263,9 @@ impl Cluster {
     /// A node has not answered. One that is dead is known to be soon; of one that others reach the
     /// log has to tell.
     pub(super) fn answers_not(&self, peer: &Peer, error: &Error, now: Instant) {
+        if error.kind() != ErrorKind::Transport {
+            return self.answers(peer.id);
+        }
         let since = *lock(&self.unanswered).entry(peer.id).or_insert(now);
         if now.saturating_duration_since(since) > UNANSWERED {
             let what = format!(

@@ -156,7 +156,7 @@ pub(super) fn check_direct(head: &http::request::Parts) -> Result<(), Error> {
         Some(field) => Err(Error::new(
             ErrorKind::Forbidden,
             format!(
-                "without a cluster key nobody is served through a browser or a proxy, and {field} says that this came through one"
+                "nobody is served here through a browser or a proxy, and {field} says that this came through one"
             ),
         )),
     }
@@ -181,7 +181,7 @@ pub(super) fn check_host_is_here(
     }
     Err(Error::new(
         ErrorKind::Forbidden,
-        "without a cluster key a node serves its own machine only, and Host names something else; list it with --allow-host if it is meant to",
+        "only this very machine is served here, and Host names something else; list it with --allow-host if it is meant to",
     ))
 }
 
