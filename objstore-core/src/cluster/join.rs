@@ -83,7 +83,7 @@ impl Inner {
 
     /// Says that none of the members answers, where there are some.
     fn log_that_it_is_alone(&self) {
-        let members = self.cluster.member_ids().len();
+        let members = self.counted().len();
         if members > 0 && self.cluster.peers.live().is_empty() {
             let what = format!(
                 "none of {members} remembered nodes answers: what was put or deleted there since is not known here until one does; an id that is unknown here is answered 503 for half a minute after the start, then 404 (objstore forget gives a node up)"

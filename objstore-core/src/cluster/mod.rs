@@ -214,14 +214,6 @@ impl Cluster {
             || known.is_some_and(|known| known.id().boot == boot)
     }
 
-    /// The other members that count, whether or not they can be asked: those that have not been
-    /// given up, in order of their ids.
-    pub(crate) fn member_ids(&self) -> Vec<NodeId> {
-        let members = self.members.all().into_iter();
-        let counted = members.filter(|(id, m)| m.forgotten.is_none() && *id != self.peers.me());
-        counted.map(|(id, _)| id).collect()
-    }
-
     /// Takes note of what the membership protocol has found out.
     fn refresh(&self, now: u64) {
         let Some(membership) = self.membership.get() else { return };
@@ -380,7 +372,7 @@ impl Inner {
         let is_alone = || {
             cluster.has_looked.load(Ordering::Acquire)
                 && cluster.peers.live().is_empty()
-                && (self.up() > READY_AFTER || cluster.member_ids().is_empty())
+                && (self.up() > READY_AFTER || self.counted().is_empty())
         };
         cluster.comparing.has_synced() || is_alone()
     }
