@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Done = 5,
     /// [`Brief`]; answered with the other's where the two are the same, else with nothing.
     Same = 6,
-    /// Nothing; answered with the time up to which the asker has told the other everything.
+    /// Nothing; answered with [`Told`].
     Heard = 7,
 }
 
@@ -104,6 +104,15 @@ impl State {
 pub(super) struct Nodes {
     pub(super) level: u8,
     pub(super) nodes: Vec<u32>,
+}
+
+/// What a node says of the one that asks.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// The time up to which it was told everything by the asker.
+    pub(super) heard: u64,
+    /// Its own horizon.
+    pub(super) horizon: u64,
 }
 
 /// What a leaf has: each record's id and digest.

@@ -13,7 +13,7 @@ use objstore_client::types::ObjectId;
 use objstore_client::wire::private::routes;
 use objstore_client::{Body, Error, ErrorKind};
 
-use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Brief, Kind, Listed, Nodes, State};
+use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Brief, Kind, Listed, Nodes, State, Told};
 use super::frames::{self, FRAME_RECORDS, Frame};
 use super::peers::{Peer, post};
 use crate::env;
@@ -111,7 +111,7 @@ struct Offer {
     horizon: u64,
     /// What this node had before this time, the cluster had too.
     known_before: u64,
-    /// What this node wrote before this time in an earlier life, too: the others remember that, should
+    /// What this node wrote before this time in an earlier life, too: the peer remembers that, should
     /// this node's disk have been rolled back.
     told_before: u64,
     me: u128,
@@ -232,7 +232,7 @@ impl Inner {
                 ));
             }
             let offer = match is_behind {
-                true => Some(self.offer(peer, theirs.horizon, &members).await),
+                true => Some(self.offer(peer, theirs.horizon, &members).await?),
                 false => None,
             };
             if offer.is_none() {
@@ -246,28 +246,37 @@ impl Inner {
     }
 
     /// What may be offered to a peer with this horizon, which was found among these members.
-    async fn offer(&self, peer: &Peer, horizon: u64, members: &[NodeId]) -> Offer {
+    async fn offer(&self, peer: &Peer, horizon: u64, members: &[NodeId]) -> Result<Offer, Error> {
         let others = members.iter().filter(|id| **id != self.node_id);
-        Offer {
+        Ok(Offer {
             horizon,
             known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
-            told_before: self.told_before(members).await,
+            told_before: self.told_before(peer, horizon).await?,
             me: self.node_id.to_u128(),
             boot: self.cluster.boot,
             members: others.map(|id| id.to_u128()).collect(),
-        }
+        })
     }
 
-    /// The time up to which some of these members remember to have been told everything by this node;
-    /// 0 where none does, or can be asked, or knows this step.
-    async fn told_before(&self, members: &[NodeId]) -> u64 {
+    /// The time up to which a peer remembers to have been told everything by this node; 0 where it
+    /// does not know this step. A peer need not have all that the cluster has, though it has taken on
+    /// its horizon: where another that has it was told more, that one is to be asked first.
+    async fn told_before(&self, peer: &Peer, horizon: u64) -> Result<u64, Error> {
         let live = self.cluster.peers.live();
-        let asked = live.iter().filter(|peer| members.contains(&peer.id)).map(async |peer| {
+        let asked = live.iter().map(async |peer| {
             let answer = self.take_step(peer, compare::step(Kind::Heard, &())).await.ok()?;
-            compare::decode(&answer).ok()
+            let told: Told = compare::decode(&answer).ok()?;
+            let counts = told.horizon >= horizon && !self.is_beyond(told.heard);
+            counts.then_some((told.heard, peer.id))
         });
-        let told = join_all(asked).await.into_iter().flatten();
-        told.filter(|time| !self.is_beyond(*time)).max().unwrap_or(0)
+        let told: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let by_peer = told.iter().find(|(_, id)| *id == peer.id).map_or(0, |(heard, _)| *heard);
+        if let Some((_, first)) = told.iter().max().filter(|(heard, _)| by_peer < *heard) {
+            self.cluster.news.missed(*first);
+            let why = "another node was told more by this one, and is to be compared with first";
+            return Err(Error::new(ErrorKind::Busy, why));
+        }
+        Ok(by_peer)
     }
 
     /// The peer's state, where it is the same as this node's.
@@ -554,7 +563,10 @@ impl Inner {
                 Bytes::new()
             }
             Kind::Same => self.answer_same(caller, &compare::decode(&rest)?).await?,
-            Kind::Heard => compare::encode(&self.cluster.agreements.get(caller.node).heard),
+            Kind::Heard => compare::encode(&Told {
+                heard: self.cluster.agreements.get(caller.node).heard,
+                horizon: self.shared.horizon().collected,
+            }),
             Kind::Done => {
                 let moment = compare::decode(&rest)?;
                 self.agree(caller.node, None, Some(moment)).await?;
