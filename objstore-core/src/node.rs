@@ -191,7 +191,8 @@ impl Node {
 
     /// Stops the node: changes under way are made durable and answered, everything after that is
     /// told [`ErrorKind::Stopping`], the journal is closed and the directories are unlocked once
-    /// the last handle is gone too. Calling it again waits for the same end.
+    /// the last handle is gone too. Other nodes that are in the middle of a body which the bucket
+    /// does not have are given the rest, for at most 10 s. Calling it again waits for the same end.
     ///
     /// # Errors
     /// [`ErrorKind::Stopping`] when the runtime shuts down first.
@@ -203,6 +204,7 @@ impl Node {
         inner.phase.store(STOPPED, Ordering::Release);
         inner.cluster.drains();
         let stopping = async move {
+            inner.be_read_out().await;
             inner.leave_cluster().await;
             handle.stop_tasks();
             drop(handle);

@@ -160,6 +160,11 @@ async fn an_operator_asks_with_curl_what_a_person_may_ask() {
 
     let id = a.new_id();
     a.put(id, "gone soon", Default::default()).await.unwrap();
+    let held = wire.ask(&Ask::new("GET", &format!("/private/v1/get/{id}"))).await;
+    assert_eq!((held.status, held.body.as_slice()), (200, &b"gone soon"[..]));
+    until("b knows it", async || b.head(id).await.is_ok()).await;
+    let elsewhere = Ask::new("GET", &format!("/private/v1/get/{id}"));
+    assert_eq!(Wire::open(b.debug_addr().unwrap()).await.ask(&elsewhere).await.status, 404);
     let deleted = wire.ask(&Ask::new("POST", &format!("/private/v1/delete/{id}")).body(b"")).await;
     assert_eq!(deleted.status, 200);
     assert_eq!(a.get(id, GetOptions::default()).await.unwrap_err().kind(), ErrorKind::Deleted);

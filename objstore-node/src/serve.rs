@@ -112,7 +112,7 @@ async fn hand_over(node: &Node) -> Result<(), Failure> {
     let first: Vec<_> = drained.first_remaining.iter().map(ToString::to_string).collect();
     let more = if drained.remaining > first.len() as u64 { " …" } else { "" };
     Err(Failure::Other(format!(
-        "bodies on this node only, which no other could take: {} ({}{more}); keep its directories, or start it again",
+        "bodies that no other node could take, or be asked whether it has: {} ({}{more}); keep the directories of this one, or start it again",
         drained.remaining,
         first.join(" ")
     )))

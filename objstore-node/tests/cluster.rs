@@ -46,9 +46,41 @@ fn a_node_with_a_key_is_refused_by_one_without_and_both_logs_say_why() {
         Command::new(env!("CARGO_BIN_EXE_objstore")).args(["keygen", &key]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let a = launch(dir.path(), "a", &[]).start();
-    let b = launch(dir.path(), "b", &[&a.private()]).args(["--cluster-key-file", &key]).start();
+    let b = launch(dir.path(), "b", &[&a.private()])
+        .args(["--cluster-key-file", &key])
+        .spawn_listening()
+        .unwrap();
     said(&a, "it speaks TLS, and there is no cluster key here");
     said(&b, "does not use TLS");
+}
+
+/// It says so by itself, soon and at the right end, and is not taken for a part of the cluster.
+#[test]
+fn a_node_with_a_key_that_is_not_accepted_any_more_says_why_and_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = ["old", "new"].map(|name| {
+        let key = dir.path().join(name).display().to_string();
+        let made = Command::new(env!("CARGO_BIN_EXE_objstore")).args(["keygen", &key]).output();
+        assert!(made.unwrap().status.success());
+        key
+    });
+    let file = dir.path().join("keys");
+    std::fs::copy(&keys[0], &file).unwrap();
+    let key = ["--cluster-key-file", file.to_str().unwrap()];
+    let a = launch(dir.path(), "a", &[]).args(key).start();
+    let b = launch(dir.path(), "b", &[&a.private()]).args(["--cluster-key-file", &keys[0]]);
+    {
+        let b = b.start();
+        acquainted(&[&a, &b]);
+        signal(&b, "-TERM");
+    }
+    std::fs::copy(&keys[1], &file).unwrap();
+    said(&a, "other cluster keys are in force");
+    let b = b.spawn_listening().unwrap();
+    said(&b, "has another cluster key; give both nodes the same --cluster-key-file");
+    let answer = b.client().call("GET", "/readyz", "").unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("no node of the cluster lets this one in"), "{}", answer.text());
 }
 
 /// Whether the one that does not answer has the body is not known, however often it was asked.
@@ -186,7 +218,7 @@ fn a_copy_is_not_let_in_while_its_twin_may_live() {
     let [a, b] = with_a_copy_of_b(dir.path());
     let twin = id(&b);
     signal(&b, "-STOP");
-    let mut copy = launch(dir.path(), "copy", &[&a.private()]).start();
+    let mut copy = launch(dir.path(), "copy", &[&a.private()]).spawn_listening().unwrap();
     said(&a, "has not been given up yet");
     assert!(peers(&a).iter().all(|(_, addr, _)| *addr == b.private()), "{:?}", peers(&a));
     signal(&b, "-CONT");
@@ -200,7 +232,8 @@ fn a_copy_is_not_let_in_while_its_twin_may_live() {
 fn a_node_of_another_tag_is_refused_and_both_logs_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let a = launch(dir.path(), "a", &[]).start();
-    let b = launch(dir.path(), "b", &[&a.private()]).args(["-T", "blue"]).start();
+    let b =
+        launch(dir.path(), "b", &[&a.private()]).args(["-T", "blue"]).spawn_listening().unwrap();
     for server in [&a, &b] {
         said(server, "the tag of the one who is asked is \"default\", that of the asker \"blue\"");
         assert_eq!(peers(server), []);

@@ -25,6 +25,9 @@ pub struct PeerInfo {
     /// How far its clock is ahead of that of the node that says so, in milliseconds; 0 where that
     /// is not known.
     pub clock_ahead_ms: i64,
+    /// For how long the node that says so has asked it in vain, though others say that it lives, in
+    /// milliseconds; 0 where it answers, or has not been asked.
+    pub unanswered_ms: u64,
 }
 
 /// How a member of the cluster is doing, as far as one node knows.

@@ -55,6 +55,9 @@ pub mod headers {
     pub const STAMP: &str = "x-objstore-stamp";
     /// The units that are asked for, `first-end`, the end exclusive.
     pub const UNITS: &str = "x-objstore-units";
+    /// Up to which unit, exclusive, the node that answers has all from the first on that was asked
+    /// for, whether it was asked for or not. A node that does not say has all of the body.
+    pub const HELD: &str = "x-objstore-held";
     /// `1`: the node that is asked may ask the remote.
     pub const FETCH: &str = "x-objstore-fetch";
     /// A key of the remote, percent-encoded, where it is not the id.

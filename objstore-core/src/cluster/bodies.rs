@@ -16,8 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bodies::{FileReader, Layout, UNIT, crc32c, unit_checksum};
 use crate::cache::Hot;
+use crate::env::{self, DiskFile};
 use crate::fills::{FillError, FillReader, Readers, frame};
-use crate::journal::{Presence, Stamp, encode_record};
+use crate::journal::{NodeId, Presence, Stamp, encode_record};
 use crate::node::Inner;
 use crate::remote::codec::{parse_stamp, stamp_text};
 
@@ -52,40 +53,127 @@ impl Inner {
         id: &str,
         head: &http::request::Parts,
     ) -> Result<Response<Body>, Error> {
-        self.check_running()?;
         let permit = self.exchange.serve().ok_or_else(busy)?;
         let asked = Asked::read(id, &head.headers)?;
         let Some(version) = &asked.version else {
+            self.check_running()?;
             return self.answer_cold(asked, head, permit).await;
         };
-        let mut hot = self.lookup(asked.id, false).await?.ok_or_else(not_here)?;
-        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
-            // Of one that is damaged here the asker is to look elsewhere, not this node for it.
-            hot = self.open_version(hot).await?.hot;
-        }
-        let Some(live) = hot.entry.live() else { return Err(not_here()) };
-        let same = match version {
-            Version::Stamp(stamp) => hot.entry.record.stamp == *stamp,
-            Version::Etag(etag) => live.remote_etag.as_ref() == Some(etag),
-        };
-        let layout = Layout::new(live.size);
+        let (hot, file) = self.version_for_peer(asked.id, version).await?;
+        let layout = Layout::new(hot.entry.meta.size);
         let units = asked.units.start..asked.units.end.min(layout.units());
-        if !same || units.is_empty() {
+        if units.is_empty() {
             return Err(not_here());
         }
         let stamp = hot.entry.record.stamp;
         self.heat.touch(asked.id);
-        let mut source = self.units(&hot, layout, units.clone(), asked.fetch)?;
-        // The head says for certain that the first of them comes.
+        let mut source = self.units(&hot, file, layout, units.clone(), asked.fetch)?;
+        // The head says for certain that the first of them comes, and how many behind it.
         let first = source.next().await?.ok_or_else(not_here)?;
         let mut response = Response::new(Body::default());
-        put(response.headers_mut(), headers::STAMP, &stamp_text(stamp))?;
+        let fields = response.headers_mut();
+        put(fields, headers::STAMP, &stamp_text(stamp))?;
+        if !asked.fetch {
+            let held = source.held(units.start + 1, layout).await?;
+            put(fields, headers::HELD, &held.to_string())?;
+        }
         if head.method == http::Method::GET {
+            let ends = units.end == layout.units();
+            self.note_reader(&hot, &source, head, ends).await;
             let mut frames = Frames::of(source, asked.id, stamp, units.start, permit);
             frames.push(first);
             *response.body_mut() = frames.into_body();
         }
         Ok(response)
+    }
+
+    /// `GET` and `HEAD /private/v1/get/:id` of an operator: the body, where all of it is here.
+    pub(crate) async fn answer_held(
+        &self,
+        id: &str,
+        head: &http::request::Parts,
+    ) -> Result<Response<Body>, Error> {
+        self.check_running()?;
+        let permit = self.exchange.serve().ok_or_else(busy)?;
+        let id: ObjectId = id.parse()?;
+        let mut hot = self.lookup(id, false).await?.ok_or_else(not_here)?;
+        if hot.entry.presence == Presence::Inline {
+            hot = self.open_version(hot).await?.hot;
+        }
+        let stamp = hot.entry.live().map(|_| hot.entry.record.stamp).ok_or_else(not_here)?;
+        let layout = Layout::new(hot.entry.meta.size);
+        let source = self.units(&hot, None, layout, 0..layout.units(), false)?;
+        if source.held(0, layout).await? < layout.units() {
+            return Err(Error::new(ErrorKind::NotFound, "not all of the body is here"));
+        }
+        let mut response = Response::new(Body::default());
+        put(response.headers_mut(), headers::STAMP, &stamp_text(stamp))?;
+        put(response.headers_mut(), "content-length", &layout.size.to_string())?;
+        if head.method == http::Method::GET {
+            let chunks = futures_util::stream::try_unfold(
+                (source, permit),
+                |(mut source, permit)| async move {
+                    Ok(source.next().await?.map(|bytes| (bytes, (source, permit))))
+                },
+            );
+            *response.body_mut() = Body::from_stream(chunks, Some(layout.size));
+        }
+        Ok(response)
+    }
+
+    /// The version that another node asks for, if it is here or being read from here; with its file
+    /// in the latter case.
+    async fn version_for_peer(
+        &self,
+        id: ObjectId,
+        version: &Version,
+    ) -> Result<(Arc<Hot>, Option<Arc<dyn DiskFile>>), Error> {
+        if let Version::Stamp(stamp) = version
+            && let Some((hot, file)) = self.exchange.loans.get((id, *stamp))
+        {
+            return Ok((hot, Some(file)));
+        }
+        self.check_running()?;
+        let mut hot = self.lookup(id, false).await?.ok_or_else(not_here)?;
+        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
+            // Of one that is damaged here the asker is to look elsewhere, not this node for it.
+            hot = self.open_version(hot).await?.hot;
+        }
+        let is_it = hot.entry.live().is_some_and(|live| match version {
+            Version::Stamp(stamp) => hot.entry.record.stamp == *stamp,
+            Version::Etag(etag) => live.remote_etag.as_ref() == Some(etag),
+        });
+        if is_it { Ok((hot, None)) } else { Err(not_here()) }
+    }
+
+    /// A node is given a piece of a body: what it has begun it is to come to the end of.
+    async fn note_reader(
+        &self,
+        hot: &Arc<Hot>,
+        source: &Units,
+        head: &http::request::Parts,
+        ends: bool,
+    ) {
+        let Units::File(reader) = source else { return };
+        let version = (hot.entry.record.id, hot.entry.record.stamp);
+        let node = head.headers.get(headers::NODE);
+        let node = node.and_then(|value| value.to_str().ok()?.parse::<NodeId>().ok());
+        let loans = &self.exchange.loans;
+        if ends {
+            return loans.read_out(version, node);
+        }
+        let file = match &reader.file {
+            Some(file) => Ok(Ok(Arc::clone(file))),
+            None => {
+                let files = Arc::clone(&self.files);
+                let open = move || files.open(version.0, version.1);
+                env::run(self.env.blocking.as_ref(), open).await
+            }
+        };
+        // Where it cannot be opened, what was in memory is all that is given.
+        if let Ok(Ok(file)) = file {
+            loans.lend(version, hot, file, node, self.env.clock.monotonic());
+        }
     }
 
     /// The record of an object of which the asker knows nothing, and units of it.
@@ -115,7 +203,7 @@ impl Inner {
             return Ok(response);
         }
         // What is to be had of it here shows itself on the way: the record is good in any case.
-        let source = self.units(&hot, layout, units.clone(), true);
+        let source = self.units(&hot, None, layout, units.clone(), true);
         drop(opened);
         let mut frames = match source {
             Ok(source) => Frames::of(source, asked.id, stamp, units.start, permit),
@@ -133,6 +221,7 @@ impl Inner {
     fn units(
         &self,
         hot: &Hot,
+        file: Option<Arc<dyn DiskFile>>,
         layout: Layout,
         units: Range<u64>,
         fetch: bool,
@@ -144,7 +233,7 @@ impl Inner {
             return Ok(Units::Inline(bytes.slice(at(range.start)..at(range.end))));
         }
         if let Presence::File { .. } = hot.entry.presence {
-            return Ok(Units::File(self.file_reader_of(&hot.entry, None, range)));
+            return Ok(Units::File(self.file_reader_of(&hot.entry, file, range)));
         }
         let origin = hot.entry.origin().ok_or_else(not_here)?;
         let readers = if fetch { Readers::Remote } else { Readers::Here };
@@ -182,6 +271,14 @@ impl Units {
         }
     }
 
+    /// Up to which unit, exclusive, all are here from this one on.
+    async fn held(&self, first: u64, layout: Layout) -> Result<u64, Error> {
+        match self {
+            Self::Inline(_) | Self::File(_) => Ok(layout.units()),
+            Self::Fill(reader) => reader.held(first).await.map_err(not_now),
+        }
+    }
+
     /// The next unit; none where no more are here.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
@@ -194,12 +291,7 @@ impl Units {
             Self::Fill(reader) => match reader.next().await {
                 Ok(bytes) => Ok(bytes),
                 Err(FillError::NotHere | FillError::Nowhere { .. }) => Ok(None),
-                Err(FillError::Stopping(error)) => Err(error),
-                Err(error) => Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the body cannot be had here at the moment",
-                )
-                .with_source(error)),
+                Err(error) => Err(not_now(error)),
             },
         }
     }
@@ -268,6 +360,14 @@ pub(super) fn put(fields: &mut HeaderMap, name: &'static str, value: &str) -> Re
 
 fn not_here() -> Error {
     Error::new(ErrorKind::NotFound, "this version is not here")
+}
+
+fn not_now(error: FillError) -> Error {
+    match error {
+        FillError::Stopping(error) => error,
+        error => Error::new(ErrorKind::Unavailable, "the body cannot be had here at the moment")
+            .with_source(error),
+    }
 }
 
 fn busy() -> Error {

@@ -107,7 +107,7 @@ impl Inner {
         let arrived = (range.start < range.end).then(|| {
             let chunks = futures_util::stream::once(async move { Ok(rest) }).chain(body);
             let body = Body::from_stream(chunks, None);
-            let reply = PeerReply { node: peer.id, stamp, behind, body };
+            let reply = PeerReply { node: peer.id, stamp, held: u64::MAX, behind, body };
             Arrived { range, from: ArrivedFrom::Peer(reply) }
         });
         Ok(FromOwner { record, age: Duration::from_millis(age), arrived })

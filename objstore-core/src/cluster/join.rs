@@ -115,6 +115,7 @@ impl Inner {
             }
         }
         let mut lists = 0;
+        let mut refused = None;
         while !next.is_empty() && greeted.len() < IN_A_LOOK {
             let now: Vec<String> = next.iter().filter(|a| !greeted.contains(*a)).cloned().collect();
             greeted.append(&mut next);
@@ -133,7 +134,9 @@ impl Inner {
                         }
                     }
                     Err(error) if error.kind() == ErrorKind::Forbidden => {
-                        self.cluster.log_refusal(&addr, &error.to_string());
+                        let why = error.to_string();
+                        self.cluster.log_refusal(&addr, &why);
+                        refused = Some(format!("{addr}: {why}"));
                     }
                     Err(error) if seeds.contains(&addr) => {
                         let what = format!(
@@ -145,6 +148,8 @@ impl Inner {
                 }
             }
         }
+        let is_alone = self.cluster.peers.live().is_empty();
+        *super::lock(&self.cluster.unwelcome) = refused.filter(|_| is_alone);
         let is_itself = |addr: &String| itself.contains(addr);
         if !seeds.is_empty() && seeds.iter().all(is_itself) {
             let what = "this is the address of this node itself; give that of another (nodes)";

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::bodies::put;
+use super::loans::Loans;
 use super::owner;
 use super::peers::Peer;
 use crate::fills::{Origin, Others, OthersFuture, PeerReply, Search, Sought};
@@ -47,6 +48,7 @@ const DISTRUSTED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Exchange {
     serving: Arc<Semaphore>,
+    pub(super) loans: Arc<Loans>,
     /// Soft: a hint that is wrong costs a request, one that is forgotten a question to all.
     hints: Cache<ObjectId, (Stamp, Vec<NodeId>)>,
     /// Not to be asked until then, or asked last.
@@ -64,6 +66,7 @@ impl Exchange {
     pub(crate) fn new() -> Self {
         Self {
             serving: Arc::new(Semaphore::new(SERVED)),
+            loans: Arc::default(),
             hints: Cache::new(HINTS),
             shunned: Mutex::default(),
         }
@@ -150,10 +153,19 @@ impl Others for Locator {
     }
 }
 
-/// One that was asked and has nothing, or does not answer.
+/// One that was asked and gave nothing.
 struct Failed {
     node: NodeId,
-    silent: bool,
+    why: Why,
+}
+
+enum Why {
+    /// It does not have it.
+    HasNot,
+    /// It has too much to do or is stopping, which says nothing of what it has.
+    CannotNow,
+    /// It does not answer.
+    Silent,
 }
 
 type Asking<'a> = FuturesUnordered<BoxFuture<'a, Result<PeerReply, Vec<Failed>>>>;
@@ -286,14 +298,15 @@ impl Inner {
 
     fn note_failed(&self, origin: &Origin, failed: Vec<Failed>, search: &mut Search) {
         let (id, stamp) = (origin.record.id, origin.record.stamp);
-        for Failed { node, silent } in failed {
+        for Failed { node, why } in failed {
             search.asked.insert(node);
-            if silent {
-                // Whether it has it is not known.
-                search.unreachable = true;
-                self.suspect(node);
-            } else {
-                self.exchange.holds_not(id, stamp, node);
+            match why {
+                Why::HasNot => self.exchange.holds_not(id, stamp, node),
+                Why::CannotNow => search.unreachable = true,
+                Why::Silent => {
+                    search.unreachable = true;
+                    self.suspect(node);
+                }
             }
         }
     }
@@ -402,8 +415,10 @@ impl Inner {
         let Some(stamp) = stamp else {
             return Err(Error::new(ErrorKind::Transport, "a node answered with another version"));
         };
+        let held = answer.headers().get(headers::HELD);
+        let held = held.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(u64::MAX);
         let behind = fetch.unwrap_or(0);
-        Ok(PeerReply { node: peer.id, stamp, behind, body: answer.into_body() })
+        Ok(PeerReply { node: peer.id, stamp, held, behind, body: answer.into_body() })
     }
 
     async fn call_for(
@@ -437,6 +452,11 @@ impl Inner {
 
 impl Failed {
     fn of(node: NodeId, error: &Error) -> Self {
-        Self { node, silent: error.kind() == ErrorKind::Transport }
+        let why = match error.kind() {
+            ErrorKind::NotFound => Why::HasNot,
+            ErrorKind::Transport => Why::Silent,
+            _ => Why::CannotNow,
+        };
+        Self { node, why }
     }
 }

@@ -22,6 +22,7 @@ mod heirs;
 mod hello;
 mod join;
 mod key;
+mod loans;
 mod locate;
 mod members;
 mod membership;
@@ -112,6 +113,8 @@ pub(crate) struct Cluster {
     /// What was refused, by whom it was, so that the log has it once.
     refusals: Mutex<BTreeMap<String, String>>,
     has_warned_of_directories: AtomicBool,
+    /// What those say that this node asked, when all who answered refuse it.
+    unwelcome: Mutex<Option<String>>,
 }
 
 impl Cluster {
@@ -143,6 +146,7 @@ impl Cluster {
             unanswered: Mutex::default(),
             refusals: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
+            unwelcome: Mutex::default(),
             news,
             parked: parked::Parked::default(),
             agreements: agreements::Agreements::load(store)?,
@@ -247,9 +251,18 @@ impl Cluster {
 
     /// A node that lives has been asked, and has answered.
     pub(super) fn answers(&self, node: NodeId) {
-        if lock(&self.unanswered).remove(&node).is_some() {
-            lock(&self.refusals).remove(&node.to_string());
+        if lock(&self.unanswered).remove(&node).is_some()
+            && lock(&self.refusals).remove(&node.to_string()).is_some()
+        {
+            tracing::info!(%node, "this node can be asked again");
         }
+    }
+
+    /// For how long one that lives has been asked in vain, in milliseconds.
+    fn unanswered_for(&self, node: NodeId, now: Instant) -> u64 {
+        let since = self.peers.get(node).and_then(|_| lock(&self.unanswered).get(&node).copied());
+        let time = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A node has not answered. One that is dead is known to be soon; of one that others reach the
@@ -346,6 +359,7 @@ impl Inner {
                 }
                 let ahead = self.clock_ahead(cluster, id).unwrap_or(0);
                 info.clock_ahead_ms = ahead / 1_000_000;
+                info.unanswered_ms = cluster.unanswered_for(id, self.env.clock.monotonic());
                 info
             })
             .collect()
@@ -387,7 +401,13 @@ impl Inner {
         let cluster = &self.cluster;
         cluster.refused.borrow().is_none()
             && cluster.has_looked.load(Ordering::Acquire)
+            && self.unwelcome().is_none()
             && (cluster.peers.live().is_empty() || self.has_synced() || self.up() > READY_AFTER)
+    }
+
+    /// Why this node is nobody's, where all whom it found refuse it.
+    pub(crate) fn unwelcome(&self) -> Option<String> {
+        lock(&self.cluster.unwelcome).clone()
     }
 
     /// This node may not be part of the cluster.
@@ -439,5 +459,6 @@ pub(crate) async fn run(node: Weak<Inner>) {
         sync::run(&node),
         chores::run(&node),
         heirs::run(&node),
+        loans::run(&node),
     );
 }

@@ -128,6 +128,7 @@ impl Trust {
         if changed {
             let prints: Vec<_> = keys.iter().map(ClusterKey::fingerprint).collect();
             tracing::info!(keys = prints.join(", "), "other cluster keys are in force");
+            self.file.as_deref().into_iter().for_each(warn_of_readers);
         }
         self.take(keys)
     }

@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use objstore_client::{Body, Error, ErrorKind};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::cutter::Cutter;
 use super::fill::Fill;
@@ -26,6 +26,8 @@ pub(super) struct Fetch {
     remote_only: bool,
     /// [`Via`].
     via: AtomicU8,
+    /// Up to which unit, exclusive, who replies has all that follows, also beyond this fetch.
+    assured: AtomicU64,
     arrivals: Mutex<Arrivals>,
     news: Notify,
     task: OnceLock<AbortHandle>,
@@ -72,13 +74,15 @@ pub(super) enum ReplyFrom {
     Peer {
         node: NodeId,
         stamp: Stamp,
+        held: u64,
         behind: u32,
     },
 }
 
 impl ReplyFrom {
     pub(super) fn of(reply: &PeerReply) -> Self {
-        Self::Peer { node: reply.node, stamp: reply.stamp, behind: reply.behind }
+        let PeerReply { node, stamp, held, behind, .. } = *reply;
+        Self::Peer { node, stamp, held, behind }
     }
 }
 
@@ -101,6 +105,7 @@ impl Fetch {
             units,
             remote_only,
             via: AtomicU8::new(via as u8),
+            assured: AtomicU64::new(0),
             arrivals: Mutex::new(arrivals),
             news: Notify::new(),
             task: OnceLock::new(),
@@ -114,6 +119,16 @@ impl Fetch {
     fn set_via(&self, via: Via) {
         self.via.store(via as u8, Ordering::Release);
         self.news.notify_waiters();
+    }
+
+    /// Up to which unit, exclusive, what follows is to be had where this comes from. Known before
+    /// the first unit arrives.
+    pub(super) fn assured(&self) -> u64 {
+        self.assured.load(Ordering::Acquire)
+    }
+
+    fn assure(&self, end: u64) {
+        self.assured.store(end, Ordering::Release);
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
@@ -281,6 +296,7 @@ async fn bring(
     let mut cutter = Cutter::new(fill, fetch);
     let mut search = Search { over: fetch.remote_only, ..Search::default() };
     let mut failed = 0;
+    let mut alone_since = None;
     while cutter.position() < end {
         let (from, unit) = (cutter.position(), cutter.unit());
         let next = match reply.take() {
@@ -292,15 +308,31 @@ async fn bring(
             None => seek(fill, fetch, &cutter, &mut search).await,
         };
         let received = match next {
+            Err(FillError::Nowhere { unreachable: true }) if fill.has_begun() => {
+                // Readers have its beginning, and who has the rest may only have paused, or be
+                // about to start again.
+                let since = *alone_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < LAST_HOLDER {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    search = Search::default();
+                    continue;
+                }
+                Err(FillError::Nowhere { unreachable: true })
+            }
             Ok(Reply { end, body, from: ReplyFrom::Remote }) => {
                 fetch.set_via(Via::Remote);
+                fetch.assure(u64::MAX);
                 receive(fill, end, body, &mut cutter).await
             }
-            Ok(Reply { end, body, from: ReplyFrom::Peer { node, stamp, behind } }) => {
+            Ok(Reply { end, body, from: ReplyFrom::Peer { node, stamp, held, behind } }) => {
                 fill.takes_from(node);
+                fetch.assure(held);
                 let patience = PEER_PATIENCE * (behind + 1);
                 let sealed = Sealed { body, stamp, patience };
                 let received = receive_frames(end, sealed, &mut cutter).await;
+                if cutter.unit() > unit {
+                    alone_since = None;
+                }
                 match received {
                     Err(FillError::Remote(error)) => {
                         // What came of a unit that did not come whole was not verified.
@@ -460,6 +492,11 @@ async fn receive(
 /// A node that does not send for so long is given up, since there are others to be asked; one that
 /// may be waiting for another in the same way is given so much more.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A body of which readers have the beginning is looked for this long, again and again, when none of
+/// the nodes that may have it answers: it takes as long to find out that a node is gone.
+const LAST_HOLDER: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What another node sends.
 struct Sealed {

@@ -33,6 +33,8 @@ pub(crate) struct Fill {
     no_room: AtomicBool,
     /// What comes from other nodes is stored.
     copies: AtomicBool,
+    /// A reader has handed on a part of it.
+    begun: AtomicBool,
     /// All others were asked whether they have it.
     looked_around: AtomicBool,
 }
@@ -108,6 +110,7 @@ impl Fill {
             state: Mutex::new(state),
             unverified: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             looked_around: AtomicBool::new(false),
         }
     }
@@ -362,6 +365,15 @@ impl Fill {
         self.state().sources.insert(node);
     }
 
+    /// A reader is about to hand on the beginning: what it needs besides is worth waiting for.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     fn start(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
@@ -420,6 +432,24 @@ impl Fill {
         }
         state.presence.read(first, table);
         Ok(())
+    }
+
+    /// The first unit from this one on that is not in the file.
+    pub(super) async fn stored_to(&self, first: u64) -> Result<u64, FillError> {
+        let mut end = first;
+        loop {
+            let known = {
+                let presence = &self.state().presence;
+                end = presence.end_of_run(end);
+                presence.of(end)
+            };
+            match known {
+                Known::Unread(window) if end < self.layout.units() => {
+                    self.read_table(window).await?;
+                }
+                _ => return Ok(end),
+            }
+        }
     }
 
     /// The checksums of stored units that follow each other.

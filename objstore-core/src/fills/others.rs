@@ -67,6 +67,8 @@ pub(crate) struct PeerReply {
     pub(crate) node: NodeId,
     /// The stamp that the units are sealed with there.
     pub(crate) stamp: Stamp,
+    /// Up to which unit, exclusive, all from the first on is to be had there.
+    pub(crate) held: u64,
     /// How many nodes it may be waiting for, one for another.
     pub(crate) behind: u32,
     pub(crate) body: Body,

@@ -16,6 +16,8 @@ pub(super) struct Presence {
 struct Window {
     read: bool,
     checks: Vec<Option<u32>>,
+    /// How many of them are there.
+    here: u64,
 }
 
 /// What is known of a unit.
@@ -45,6 +47,19 @@ impl Presence {
         }
     }
 
+    /// The first unit from this one on that is not known to be here.
+    pub(super) fn end_of_run(&self, unit: u64) -> u64 {
+        let mut unit = unit;
+        loop {
+            let whole = self.windows.get(&place(unit).0).filter(|window| window.here == WINDOW);
+            match (whole, self.of(unit)) {
+                (Some(_), _) => unit = (unit / WINDOW + 1) * WINDOW,
+                (None, Known::Here(_)) => unit += 1,
+                (None, _) => return unit,
+            }
+        }
+    }
+
     /// There is no file yet.
     pub(super) fn nothing_there(&mut self) {
         self.fresh = true;
@@ -61,17 +76,19 @@ impl Presence {
         for (here, written) in window.checks.iter_mut().zip(written) {
             *here = written.or(*here);
         }
+        window.here = window.checks.iter().flatten().count() as u64;
         window.read = true;
     }
 
     pub(super) fn set(&mut self, unit: u64, check: Option<u32>) {
         let (number, index) = place(unit);
-        let checks = &mut self.windows.entry(number).or_default().checks;
+        let Window { checks, here, .. } = self.windows.entry(number).or_default();
         if checks.len() <= index {
             checks.resize(index + 1, None);
         }
         if let Some(place) = checks.get_mut(index) {
-            *place = check;
+            let before = std::mem::replace(place, check);
+            *here = *here + u64::from(check.is_some()) - u64::from(before.is_some());
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct FillReader {
     hasher: Option<Box<blake3::Hasher>>,
     /// Up to this unit everything is here or on its way.
     planned: u64,
+    /// Up to this unit somebody is known to have everything.
+    assured: u64,
     /// Units read.
     taken: usize,
     /// Fetches that were waited for or started, the nearest first. Holding them keeps what could
@@ -79,6 +81,7 @@ impl FillReader {
         Self {
             whole: range == (0..size),
             planned: range.start / UNIT as u64,
+            assured: 0,
             fill,
             range,
             hasher: None,
@@ -94,6 +97,11 @@ impl FillReader {
     pub(crate) fn for_readers(self, readers: Readers) -> Self {
         // Who gets units checks them, and the whole.
         Self { readers, whole: self.whole && readers == Readers::Own, ..self }
+    }
+
+    /// Up to which unit, exclusive, all are on the disk from this one on.
+    pub(crate) async fn held(&self, first: u64) -> Result<u64, FillError> {
+        self.fill.stored_to(first).await
     }
 
     /// Where bytes came from that this reader had to wait for.
@@ -123,11 +131,11 @@ impl FillReader {
         Ok(Some(bytes.slice(start..end)))
     }
 
-    /// Waits for the first unit of what is left that is not here: where that comes from, what
-    /// follows it most likely does too. Cancel safe.
+    /// Makes sure that all of what is left is here, or with nodes that say that they have it: asks
+    /// for the first unit that nobody is known to have, until there is none. Cancel safe.
     pub(crate) async fn reach(&mut self) -> Result<(), FillError> {
         let last = self.range.end.div_ceil(UNIT as u64);
-        let mut unit = self.range.start / UNIT as u64;
+        let mut unit = (self.range.start / UNIT as u64).max(self.assured);
         while unit < last {
             match self.fill.find(unit, last, self.readers)? {
                 Found::InMemory | Found::Stored(_) => unit += 1,
@@ -136,11 +144,11 @@ impl FillReader {
                     if let Waited::Failed(error) = fetch.wait(unit, self.readers).await {
                         return Err(error);
                     }
-                    self.took.note(fetch.via());
+                    self.note(&fetch);
+                    unit = self.assured.max(unit + 1);
                     if !self.fetches.iter().any(|known| Arc::ptr_eq(known, &fetch)) {
                         self.fetches.push_back(fetch);
                     }
-                    return Ok(());
                 }
             }
         }
@@ -154,9 +162,9 @@ impl FillReader {
         self.fill.check()?;
         self.plan(unit, last).await?;
         loop {
-            let held = |fetch: &Arc<Fetch>| Some((fetch.held(unit)?, fetch.via()));
-            if let Some((bytes, via)) = self.fetches.iter().find_map(held) {
-                self.count_served(via);
+            let held = |fetch: &Arc<Fetch>| Some((fetch.held(unit)?, Arc::clone(fetch)));
+            if let Some((bytes, fetch)) = self.fetches.iter().find_map(held) {
+                self.count_served(&fetch);
                 return Ok(bytes);
             }
             if let Some(bytes) = self.take_ready(unit) {
@@ -180,11 +188,11 @@ impl FillReader {
                     }
                     match fetch.wait(unit, self.readers).await {
                         Waited::Unit(bytes) => {
-                            self.count_served(fetch.via());
+                            self.count_served(&fetch);
                             return Ok(bytes);
                         }
                         // It came so fast that it is in the file already.
-                        Waited::Stored => self.count_served(fetch.via()),
+                        Waited::Stored => self.count_served(&fetch),
                         Waited::Failed(error) => return Err(error),
                     }
                 }
@@ -192,8 +200,14 @@ impl FillReader {
         }
     }
 
-    fn count_served(&mut self, via: Via) {
-        self.took.note(via);
+    /// A unit came from a fetch.
+    fn note(&mut self, fetch: &Fetch) {
+        self.took.note(fetch.via());
+        self.assured = self.assured.max(fetch.assured());
+    }
+
+    fn count_served(&mut self, fetch: &Fetch) {
+        self.note(fetch);
         count(&self.fill.counts().units_served, 1);
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn dispatch(
         }
         (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
-            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
+            inner.answer_held(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
         }
         (path, method) => match allowed(path) {
             None => Err(no_such_route()),

@@ -190,6 +190,10 @@ fn caller(inner: &Inner, head: &http::request::Parts) -> Result<Caller, Error> {
         inner.cluster.log_refusal(who, &why);
         Err(Error::new(ErrorKind::Forbidden, why))
     };
+    if field(headers::PROTOCOL).is_none() && field(headers::NODE).is_none() {
+        let why = "nodes speak among themselves here; clients ask the public address, and operators that of --debug-addr";
+        return refuse(why.to_owned());
+    }
     let protocol = field(headers::PROTOCOL).and_then(|text| text.parse::<u32>().ok());
     if protocol.is_none_or(|protocol| protocol.abs_diff(PROTOCOL) > 1) {
         let theirs = protocol.map_or_else(|| "none".to_owned(), |protocol| protocol.to_string());

@@ -14,6 +14,10 @@ pub(super) fn ready(node: &Node) -> Response<Body> {
             Some(_) => "ready, degraded: the bucket does not answer, or does not let this node\n",
         });
     }
+    if let Some(why) = node.inner.unwelcome().filter(|_| !node.inner.is_draining()) {
+        let why = format!("no node of the cluster lets this one in ({why})");
+        return answer::error(&Error::new(ErrorKind::Unavailable, why));
+    }
     let (kind, why) = if node.inner.is_draining() {
         (ErrorKind::Stopping, "this node is about to stop")
     } else if !node.inner.has_settled() {

@@ -277,11 +277,12 @@ impl Inner {
         if first.len() as u64 == len {
             return Ok((first.into(), reader.took()));
         }
-        // Its beginning was here, and the rest may be with nodes only that are gone: that is to be
-        // said before the first byte.
-        if fill.is_with_nodes_only() && reader.took() == Took::default() {
+        // Its beginning was here or with somebody who has no more of it, and the rest may be with
+        // nodes only that are gone: that is to be said before the first byte.
+        if fill.is_with_nodes_only() {
             reader.reach().await.map_err(|e| Broken::of(e, key))?;
         }
+        fill.begin();
         let took = reader.took();
         let rest = futures_util::stream::try_unfold(reader, move |mut reader| async move {
             match reader.next().await {
@@ -466,7 +467,9 @@ impl Reading {
                     let Some(origin) = self.origin.take().filter(|_| corrupt) else {
                         return Err(error);
                     };
-                    self.from = From::Fill(self.fills.open(origin).reader(self.left.clone()));
+                    let fill = self.fills.open(origin);
+                    fill.begin();
+                    self.from = From::Fill(fill.reader(self.left.clone()));
                 }
             }
         }

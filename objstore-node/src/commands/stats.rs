@@ -101,5 +101,30 @@ fn peer(peer: &types::PeerInfo) -> String {
         seconds if peer.clock_ahead_ms > 0 => format!(", its clock {seconds} s ahead"),
         seconds => format!(", its clock {seconds} s behind"),
     };
-    format!("peer      {id} at {addr}, {state}{skew}\n")
+    let unanswered = match peer.unanswered_ms / 1000 {
+        0 => String::new(),
+        seconds => format!(", cannot be asked from there for {seconds} s"),
+    };
+    let disk = &peer.disk_stats;
+    let said = match peer.version.as_str() {
+        "" => String::new(),
+        version => format!(
+            ", version {}, disk {} of {} free",
+            printable(version),
+            HumanBytes(disk.bytes_free),
+            HumanBytes(disk.bytes_all)
+        ),
+    };
+    let seen = match peer.state {
+        types::PeerState::Alive => String::new(),
+        _ => format!(", last seen {}", ago(peer.last_seen)),
+    };
+    format!("peer      {id} at {addr}, {state}{unanswered}{skew}{seen}{said}\n")
+}
+
+/// How long ago that was, by this machine's clock; `time` is in nanoseconds since the Unix epoch.
+fn ago(time: u64) -> String {
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(time);
+    let passed = std::time::SystemTime::now().duration_since(then).unwrap_or_default();
+    format!("{} ago", HumanDuration(passed))
 }

@@ -27,7 +27,12 @@ pub(super) fn explain(
     keyed: bool,
     fresh: bool,
 ) -> Error {
-    let why = match tls_error(&error) {
+    let tls = tls_error(&error);
+    let kind = match tls {
+        Some(error) if is_of_other_key(error) => ErrorKind::Forbidden,
+        _ => ErrorKind::Transport,
+    };
+    let why = match tls {
         Some(error) => tls_refusal(error, "there"),
         None if not_http(&error) && !keyed => {
             format!("what answers there speaks something else; if it has a cluster key, {SAME_KEY}")
@@ -42,7 +47,16 @@ pub(super) fn explain(
         }
         None => "the connection to the node broke".to_owned(),
     };
-    Error::new(ErrorKind::Transport, why).with_source(error)
+    Error::new(kind, why).with_source(error)
+}
+
+/// Whether the two nodes have no key in common, and so are not of one cluster.
+fn is_of_other_key(error: &TlsError) -> bool {
+    matches!(
+        error,
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
+            | TlsError::AlertReceived(AlertDescription::UnknownCA)
+    )
 }
 
 /// Why a handshake failed, seen from the side that did not like what came from the other.

@@ -40,7 +40,7 @@ impl Others for Peers {
             frames.push(Err(Error::new(ErrorKind::Transport, "it was killed")));
         }
         let body = Body::from_stream(stream::iter(frames), None);
-        let reply = PeerReply { node, stamp, behind: 0, body };
+        let reply = PeerReply { node, stamp, held: u64::MAX, behind: 0, body };
         Box::pin(async { Sought::Peer(reply) })
     }
 
