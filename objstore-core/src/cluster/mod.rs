@@ -33,6 +33,7 @@ mod peers;
 mod replicate;
 mod skew;
 mod sync;
+mod sync_answers;
 mod tcp;
 mod trust;
 
@@ -73,8 +74,8 @@ use messages::Messages;
 const READY_AFTER: Duration = Duration::from_secs(30);
 /// A node that lives and cannot be asked for this long is one for the log.
 const UNANSWERED: Duration = Duration::from_secs(15);
-/// Refusals of which it is remembered that the log has them.
-const REFUSALS: usize = 256;
+/// What is remembered to be in the log, by whom it is about.
+const LOGGED: usize = 256;
 
 /// This node's part in the cluster.
 #[derive(Debug)]
@@ -110,8 +111,8 @@ pub(crate) struct Cluster {
     refused: watch::Sender<Option<Error>>,
     /// Since when those that live cannot be asked from here.
     unanswered: Mutex<BTreeMap<NodeId, Instant>>,
-    /// What was refused, by whom it was, so that the log has it once.
-    refusals: Mutex<BTreeMap<String, String>>,
+    /// What the log last had of whom, so that it has it once.
+    logged: Mutex<BTreeMap<String, String>>,
     has_warned_of_directories: AtomicBool,
     /// What those say that this node asked, when all who answered refuse it.
     unwelcome: Mutex<Option<String>>,
@@ -144,7 +145,7 @@ impl Cluster {
             has_list: AtomicBool::default(),
             refused: watch::Sender::new(None),
             unanswered: Mutex::default(),
-            refusals: Mutex::default(),
+            logged: Mutex::default(),
             has_warned_of_directories: AtomicBool::new(false),
             unwelcome: Mutex::default(),
             news,
@@ -252,7 +253,7 @@ impl Cluster {
     /// A node that lives has been asked, and has answered.
     pub(super) fn answers(&self, node: NodeId) {
         if lock(&self.unanswered).remove(&node).is_some()
-            && lock(&self.refusals).remove(&node.to_string()).is_some()
+            && lock(&self.logged).remove(&node.to_string()).is_some()
         {
             tracing::info!(%node, "this node can be asked again");
         }
@@ -288,11 +289,11 @@ impl Cluster {
 
     /// Says in the log what is wrong with somebody, until something else is.
     pub(super) fn log_once(&self, who: &str, what: String) {
-        let mut said = lock(&self.refusals);
+        let mut said = lock(&self.logged);
         if said.get(who).is_some_and(|known| *known == what) {
             return;
         }
-        if said.len() >= REFUSALS {
+        if said.len() >= LOGGED {
             said.pop_first();
         }
         tracing::warn!(%who, "{what}");

@@ -1,26 +1,25 @@
-//! Comparing journals with the other nodes, one after the other, and making good what differs.
+//! Comparing journals with the other nodes, one after the other, and making good what differs;
+//! [`sync_answers`](super::sync_answers) is the other side of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use http::Response;
 use objstore_client::types::ObjectId;
 use objstore_client::wire::private::routes;
-use objstore_client::{Body, Error, ErrorKind};
+use objstore_client::{Error, ErrorKind};
 
-use super::compare::{self, ANSWER_FULL, ANSWER_MAX, Brief, Kind, Listed, Nodes, State, Told};
+use super::compare::{self, ANSWER_MAX, Kind, Listed, Nodes, State, Told};
 use super::frames::{self, FRAME_RECORDS, Frame};
 use super::peers::{Peer, post};
 use crate::env;
-use crate::http::Caller;
 use crate::journal::{
-    Change, DEPTH, FANOUT, JournalStore, NodeId, Record, Space, Stamp, StoreError, encode_record,
-    entry_key, load_entry, load_gone, record_of,
+    Change, DEPTH, FANOUT, JournalStore, NodeId, Record, Stamp, StoreError, encode_record,
+    load_entry, load_gone,
 };
 use crate::node::Inner;
 use crate::ops::journal_error;
@@ -58,7 +57,7 @@ impl Comparing {
         self.has_synced.load(Ordering::Acquire)
     }
 
-    fn with(&self) -> std::sync::MutexGuard<'_, BTreeSet<NodeId>> {
+    pub(super) fn with(&self) -> std::sync::MutexGuard<'_, BTreeSet<NodeId>> {
         self.with.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -188,7 +187,7 @@ impl Inner {
     }
 
     /// This node's journal as it is told to others.
-    async fn state(&self) -> Result<State, Error> {
+    pub(super) async fn state(&self) -> Result<State, Error> {
         let moment = self.moment().await?;
         let root = self.digest.root().ok_or_else(not_ready)?;
         let mut members = self.counted();
@@ -290,7 +289,7 @@ impl Inner {
         }
     }
 
-    fn heard_state(&self, node: NodeId, state: &State) {
+    pub(super) fn heard_state(&self, node: NodeId, state: &State) {
         self.cluster.agreements.has_floor(node, state.floor);
         if !self.is_beyond(state.moment) {
             self.stamps.saw(state.moment);
@@ -545,133 +544,6 @@ impl Inner {
             .map_err(|_| Error::new(ErrorKind::Transport, "the node does not answer"))?
     }
 
-    /// `POST /private/v1/sync`.
-    pub(crate) async fn answer_sync(
-        &self,
-        caller: Caller,
-        frame: Bytes,
-    ) -> Result<Response<Body>, Error> {
-        let (kind, rest) = compare::read_step(frame)?;
-        let answer = match kind {
-            Kind::Open => self.answer_open(caller, &compare::decode(&rest)?).await?,
-            Kind::Children => self.answer_children(&compare::decode(&rest)?)?,
-            Kind::Leaves => self.answer_leaves(&compare::decode::<Vec<u32>>(&rest)?)?,
-            Kind::Records => self.answer_records(compare::decode(&rest)?).await?,
-            Kind::Take => {
-                let records = frames::read(rest)?.into_iter();
-                self.merge(records.collect::<Result<_, _>>()?).await?;
-                Bytes::new()
-            }
-            Kind::Same => self.answer_same(caller, &compare::decode(&rest)?).await?,
-            Kind::Heard => compare::encode(&Told {
-                heard: self.cluster.agreements.get(caller.node).heard,
-                horizon: self.shared.horizon().collected,
-            }),
-            Kind::Done => {
-                let moment = compare::decode(&rest)?;
-                self.agree(caller.node, None, Some(moment)).await?;
-                Bytes::new()
-            }
-        };
-        Ok(Response::new(answer.into()))
-    }
-
-    /// Of two that ask each other one goes first.
-    fn gives_way(&self, to: NodeId) -> Result<(), Error> {
-        let is_asking = self.cluster.comparing.with().contains(&to);
-        if is_asking && self.node_id < to {
-            return Err(Error::new(ErrorKind::Busy, "these journals are being compared already"));
-        }
-        Ok(())
-    }
-
-    async fn answer_same(&self, caller: Caller, theirs: &Brief) -> Result<Bytes, Error> {
-        self.gives_way(caller.node)?;
-        let ours = self.state().await?;
-        let Some(theirs) = ours.of_other(theirs) else { return Ok(Bytes::new()) };
-        self.heard_state(caller.node, &theirs);
-        self.collect_like(&theirs).await?;
-        self.agree(caller.node, None, Some(theirs.moment)).await?;
-        Ok(compare::encode(&ours.brief()))
-    }
-
-    async fn answer_open(&self, caller: Caller, theirs: &State) -> Result<Bytes, Error> {
-        self.gives_way(caller.node)?;
-        self.heard_state(caller.node, theirs);
-        let is_behind = self.is_behind(theirs.horizon, &theirs.members());
-        if !is_behind {
-            self.collect_like(theirs).await?;
-        }
-        let mut ours = self.state().await?;
-        ours.is_behind = is_behind;
-        if ours.root == theirs.root {
-            self.agree(caller.node, None, Some(theirs.moment)).await?;
-        } else if is_behind {
-            self.cluster.news.missed(caller.node);
-        }
-        Ok(compare::encode(&ours))
-    }
-
-    fn answer_children(&self, asked: &Nodes) -> Result<Bytes, Error> {
-        if asked.nodes.len() > compare::NODES || asked.level >= DEPTH {
-            return Err(too_much());
-        }
-        let mut answer = BytesMut::new();
-        for node in &asked.nodes {
-            let node = usize::try_from(*node).unwrap_or(usize::MAX);
-            let Some(sums) = self.digest.children(asked.level, node) else {
-                return Err(if self.digest.root().is_none() { not_ready() } else { too_much() });
-            };
-            sums.into_iter().for_each(|sum| answer.put_u128_le(sum));
-        }
-        Ok(answer.freeze())
-    }
-
-    fn answer_leaves(&self, asked: &[u32]) -> Result<Bytes, Error> {
-        if asked.len() > compare::LEAVES {
-            return Err(too_much());
-        }
-        let mut lists: Vec<Listed> = Vec::new();
-        let mut bytes = 0;
-        for leaf in asked {
-            let leaf = usize::try_from(*leaf).unwrap_or(usize::MAX);
-            let Some(list) = self.digest.leaf(leaf) else {
-                return Err(if self.digest.root().is_none() { not_ready() } else { too_much() });
-            };
-            bytes += list.len() * 35;
-            if bytes > ANSWER_FULL && !lists.is_empty() {
-                break;
-            }
-            lists.push(list);
-        }
-        Ok(compare::encode(&lists))
-    }
-
-    async fn answer_records(&self, ids: Vec<ObjectId>) -> Result<Bytes, Error> {
-        if ids.len() > FRAME_RECORDS {
-            return Err(too_much());
-        }
-        let store = Arc::clone(&self.store);
-        let loaded = env::run(self.env.blocking.as_ref(), move || {
-            let mut frame = Frame::new();
-            let mut looked_at = 0u32;
-            for id in ids {
-                if frame.is_full() {
-                    break;
-                }
-                looked_at += 1;
-                if let Some(entry) = store.get(Space::Records, &entry_key(id))? {
-                    frame.push(&record_of(&entry)?);
-                }
-            }
-            let mut answer = BytesMut::new();
-            answer.put_u32_le(looked_at);
-            answer.put_slice(&frame.finish());
-            Ok::<_, StoreError>(answer.freeze())
-        });
-        loaded.await?.map_err(journal_error)
-    }
-
     async fn load_records(&self, ids: &[ObjectId]) -> Result<Vec<Record>, Error> {
         let (store, ids) = (Arc::clone(&self.store), ids.to_vec());
         let load = move || {
@@ -701,13 +573,9 @@ fn deletes_of(
     Ok(deletes)
 }
 
-fn not_ready() -> Error {
+pub(super) fn not_ready() -> Error {
     Error::new(ErrorKind::Busy, "this node is still reading its journal; ask again soon")
         .with_retry_after(AGAIN)
-}
-
-fn too_much() -> Error {
-    Error::new(ErrorKind::InvalidRequest, "a step of a comparison asks for what there is not")
 }
 
 fn nonsense() -> Error {
