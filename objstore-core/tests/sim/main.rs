@@ -40,15 +40,19 @@ struct Story {
     seeds: u64,
     /// Deletes are forgotten within the story.
     forgetful: bool,
+    /// Nodes come back with the disk of another day, after deletes were forgotten.
+    old_disks: bool,
 }
 
 /// When no seed has ended for so long, those under way never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100, forgetful: false };
-const CALM: Story = Story { first: 3..6, most: 7, rough: 0, seeds: 30, forgetful: false };
-const CLUSTER: Story = Story { first: 3..6, most: 7, rough: 850, seeds: 80, forgetful: false };
+const CALM: Story =
+    Story { first: 3..6, most: 7, rough: 0, seeds: 30, forgetful: false, old_disks: false };
+const ALONE: Story = Story { first: 1..2, most: 1, rough: 850, seeds: 100, ..CALM };
+const CLUSTER: Story = Story { rough: 850, seeds: 80, ..CALM };
 const FORGETFUL: Story = Story { seeds: 40, forgetful: true, ..CLUSTER };
+const OLD_DISKS: Story = Story { seeds: 40, forgetful: true, old_disks: true, ..CALM };
 
 /// Seeds that found something and are no longer among those that are run each time.
 const RED_ONCE: [u64; 4] = [5659, 6324, 7412, 9400];
@@ -79,9 +83,9 @@ fn run(story: &Story, seed: u64, keep_lines: bool) -> Ran {
         // On a task of its own, so that its panics are caught like all others.
         let trace = world.trace.clone();
         let model = world.model.clone();
-        let Story { first, most, rough, .. } = story.clone();
+        let Story { first, most, rough, old_disks, .. } = story.clone();
         let story = tokio::spawn(async move {
-            script::run(&mut world, first, most, rough).await;
+            script::run(&mut world, first, most, rough, old_disks).await;
             check::healed(&mut world).await
         });
         let wrong = story.await.unwrap_or_default();
@@ -202,6 +206,11 @@ fn a_cluster_keeps_its_promises_whatever_happens() {
 #[test]
 fn a_cluster_that_forgets_deletes_soon_keeps_its_promises() {
     tell(&FORGETFUL, "forgets");
+}
+
+#[test]
+fn a_cluster_whose_nodes_come_back_with_old_disks_keeps_its_promises() {
+    tell(&OLD_DISKS, "old_disks");
 }
 
 #[test]

@@ -219,8 +219,9 @@ fn one_of(world: &World, numbers: &[usize]) -> Option<usize> {
 }
 
 /// The whole story of a seed up to the moment when all is healed, with so many machines at first
-/// and at most, and faults in so many out of a thousand seeds.
-pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32) {
+/// and at most, and faults in so many out of a thousand seeds. With old disks, machines come back with
+/// those now and then, long after.
+pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32, old_disks: bool) {
     let machines = first.start + world.dice.below(first.end - first.start);
     for _ in 0..machines {
         let number = world.add_machine();
@@ -243,6 +244,18 @@ pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32) 
             world.start(number, rough).await;
         }
         let Some(number) = one_of(world, &world.up()) else { continue };
+        if old_disks && world.dice.chance(150) {
+            if !world.has_image(number) || world.dice.chance(300) {
+                world.take_image(number);
+            } else {
+                // All the others may have forgotten what was deleted.
+                let long = 30 + world.dice.below(90);
+                tokio::time::sleep(Duration::from_secs(long)).await;
+                world.roll_back(number, false);
+                world.start(number, false).await;
+            }
+            continue;
+        }
         match world.dice.below(100) {
             0..=34 => put(world, number),
             35..=51 => get(world, number),

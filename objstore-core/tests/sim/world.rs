@@ -260,6 +260,10 @@ impl World {
         self.trace.note(format_args!("{number} is backed up"));
     }
 
+    pub fn has_image(&self, number: usize) -> bool {
+        self.machines[number].image.is_some()
+    }
+
     /// A machine loses power, and comes back with an older disk, or with an empty one.
     pub fn roll_back(&mut self, number: usize, wipe: bool) {
         self.cut_power(number);
