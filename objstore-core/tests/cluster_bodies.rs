@@ -273,6 +273,26 @@ async fn a_node_that_leaves_hands_over_what_only_it_has() {
     assert!(drained.remaining >= 1 && drained.first_remaining.contains(&id));
 }
 
+/// However long it takes: an answer has less time than a large body over a slow link.
+#[tokio::test(start_paused = true)]
+async fn large_bodies_are_handed_over_too() {
+    let nodes = nodes(2, &bucket()).await;
+    nodes.network.set(0, 1, Link { bytes_per_second: 2_000_000, ..Link::default() });
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        let (id, body) = (nodes[0].new_id(), pattern(10_000_000));
+        nodes[0].put(id, body.clone(), PutOptions::default()).await.unwrap();
+        bodies.push((id, body));
+    }
+    nodes[0].drain();
+    let drained = nodes[0].drain_to_peers().await.unwrap();
+    assert_eq!((drained.handed_over, drained.remaining), (3, 0));
+    nodes[0].shutdown().await.unwrap();
+    for (id, body) in bodies {
+        assert!(got(&nodes[1], id, GetOptions::default()).await.unwrap().body == body);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_small_body_is_healed_from_another_node() {
     let bucket = bucket();

@@ -52,6 +52,16 @@ fn a_node_with_a_key_is_refused_by_one_without_and_both_logs_say_why() {
         .unwrap();
     said(&a, "it speaks TLS, and there is no cluster key here");
     said(&b, "does not use TLS");
+    let c = launch(dir.path(), "c", &[&b.private()]).spawn_listening().unwrap();
+    said(&c, "if it has a cluster key, give both nodes the same --cluster-key-file");
+    for server in [&b, &c] {
+        eventually("it is not ready", || {
+            match server.client().call("GET", "/readyz", "").unwrap() {
+                answer if answer.status == 503 => Ok(()),
+                answer => Err(answer.text()),
+            }
+        });
+    }
 }
 
 /// It says so by itself, soon and at the right end, and is not taken for a part of the cluster.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::frames::{self, Frame};
 use super::peers::{Peer, post};
 use crate::http::Caller;
-use crate::journal::NodeId;
+use crate::journal::{NodeId, Record};
 use crate::node::Inner;
 
 /// What waits for one peer; what comes beyond is left to the next comparison of journals.
@@ -218,6 +218,16 @@ impl Inner {
         let records = frames::read(frame)?.into_iter().collect::<Result<Vec<_>, _>>()?;
         if records.iter().any(|record| record.stamp.node != caller.node.to_u128()) {
             return Err(Error::new(ErrorKind::Forbidden, "a node announces its own changes only"));
+        }
+        // Everybody knew of a delete before the horizon, and may have forgotten it: whether what comes
+        // from before it and is not known here was deleted only a comparison finds out.
+        let horizon = self.shared.horizon().collected;
+        let is_past = |record: &Record| {
+            record.live.is_some() && record.stamp.time < horizon && self.digest.lacks(record.id)
+        };
+        let (past, records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_past);
+        if !past.is_empty() {
+            self.cluster.news.missed(caller.node);
         }
         self.merge(records).await?;
         Ok(Response::new(Body::default()))

@@ -160,7 +160,7 @@ impl Inner {
         let node = node.and_then(|value| value.to_str().ok()?.parse::<NodeId>().ok());
         let loans = &self.exchange.loans;
         if ends {
-            return loans.read_out(version, node);
+            return loans.read_out(version, node, self.env.clock.monotonic());
         }
         let file = match &reader.file {
             Some(file) => Ok(Ok(Arc::clone(file))),

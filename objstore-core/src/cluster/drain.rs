@@ -7,6 +7,7 @@ use objstore_client::types::ObjectId;
 use objstore_client::{Error, ErrorKind};
 
 use super::owner;
+use super::replicate::Copied;
 use crate::env;
 use crate::journal::{Entry, Live, Space, StoreError, decode_entry, encode_record};
 use crate::node::{Inner, Node};
@@ -17,6 +18,10 @@ const PAGE: usize = 1000;
 const PARALLEL: usize = 8;
 /// Objects that are named of those that remain.
 const NAMED: usize = 10;
+/// A node is asked this often for a copy that takes longer than one answer, and once more for so many
+/// bytes: one that brings less than some 600 KiB a second is given up.
+const TRIES: u64 = 10;
+const TRY_BYTES: u64 = 1 << 20;
 
 /// What came of handing over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,10 +97,17 @@ impl Inner {
         let live = self.cluster.peers.live();
         let frame = encode_record(record);
         for node in owner::order(record.id, live.iter().map(|peer| peer.id)) {
-            let Some(peer) = self.cluster.peers.get(node) else { continue };
-            if self.have_copied(&peer, frame.clone(), true).await {
-                self.exchange.holds(record.id, record.stamp, node);
-                return true;
+            let size = record.live.as_ref().map_or(0, |live| live.size);
+            for _ in 0..TRIES + size / TRY_BYTES {
+                let Some(peer) = self.cluster.peers.get(node) else { break };
+                match self.have_copied(&peer, frame.clone(), true).await {
+                    Copied::Held => {
+                        self.exchange.holds(record.id, record.stamp, node);
+                        return true;
+                    }
+                    Copied::UnderWay => {}
+                    Copied::No => break,
+                }
             }
         }
         false

@@ -41,8 +41,15 @@ struct Loan {
     hot: Arc<Hot>,
     file: Arc<dyn DiskFile>,
     asked: Instant,
-    /// Who is in the middle of it, and asked when.
-    readers: BTreeMap<NodeId, Instant>,
+    readers: BTreeMap<NodeId, Reader>,
+}
+
+/// A node that reads.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    asked: Instant,
+    /// It was given the last piece; others may come behind it, as some are asked for at a time.
+    has_end: bool,
 }
 
 impl Loan {
@@ -53,8 +60,9 @@ impl Loan {
     /// When the last of its readers counts as gone; none where nothing would be lost with this node.
     fn is_read_until(&self) -> Option<Instant> {
         let in_remote = self.hot.entry.live().is_none_or(|live| live.remote_etag.is_some());
-        let last = self.readers.values().max().filter(|_| !in_remote)?;
-        Some(*last + READS_ON)
+        let reading = self.readers.values().filter(|reader| !reader.has_end);
+        let last = reading.map(|reader| reader.asked).max().filter(|_| !in_remote)?;
+        Some(last + READS_ON)
     }
 }
 
@@ -70,7 +78,7 @@ impl Loans {
         Some((Arc::clone(&loan.hot), Arc::clone(&loan.file)))
     }
 
-    /// A node was given a piece, and will most likely ask for the next.
+    /// A node is given a piece, and will most likely ask for the next.
     pub(super) fn lend(
         &self,
         version: Version,
@@ -87,8 +95,11 @@ impl Loans {
             readers: BTreeMap::new(),
         });
         loan.asked = now;
-        loan.readers.retain(|_, asked| *asked + READS_ON > now);
-        loan.readers.extend(reader.map(|reader| (reader, now)));
+        loan.readers.retain(|_, reader| reader.asked + READS_ON > now);
+        if let Some(reader) = reader {
+            let reader = loan.readers.entry(reader);
+            reader.or_insert(Reader { asked: now, has_end: false }).asked = now;
+        }
         if lent.len() > LOANS
             && let Some(oldest) = lent.iter().min_by_key(|(_, loan)| loan.asked).map(|(v, _)| *v)
         {
@@ -98,11 +109,11 @@ impl Loans {
         self.changed.notify_waiters();
     }
 
-    /// A node was given the last piece.
-    pub(super) fn read_out(&self, version: Version, reader: Option<NodeId>) {
+    /// A node is given the last piece.
+    pub(super) fn read_out(&self, version: Version, reader: Option<NodeId>, now: Instant) {
         let Some(reader) = reader else { return };
         if let Some(loan) = self.lent().get_mut(&version) {
-            loan.readers.remove(&reader);
+            loan.readers.insert(reader, Reader { asked: now, has_end: true });
         }
         self.changed.notify_waiters();
     }

@@ -387,6 +387,7 @@ impl Inner {
         let is_alone = || {
             cluster.has_looked.load(Ordering::Acquire)
                 && cluster.peers.live().is_empty()
+                && self.unwelcome().is_none()
                 && (self.up() > READY_AFTER || self.counted().is_empty())
         };
         cluster.comparing.has_synced() || is_alone()

@@ -29,7 +29,18 @@ const HELD_WITHIN: Duration = Duration::from_millis(1800);
 /// The longest answer that is read, in bytes.
 const ANSWER_MAX: usize = 1024;
 const HELD: &str = "held";
+/// It is on its way, and takes longer than an answer may.
 const QUEUED: &str = "queued";
+const NOT_HELD: &str = "not-held";
+
+/// What came of asking a node for a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    Held,
+    /// It goes on where it is when it is asked again.
+    UnderWay,
+    No,
+}
 
 impl Inner {
     /// Waits until the other nodes have copies of an object of level 2 that was just changed here,
@@ -54,7 +65,7 @@ impl Inner {
         let frame = encode_record(&hot.entry.record);
         let live = self.cluster.peers.live();
         let mut asking: FuturesUnordered<BoxFuture<'_, bool>> =
-            live.iter().map(|peer| self.have_copied(peer, frame.clone(), false).boxed()).collect();
+            live.iter().map(|peer| self.is_copied(peer, frame.clone()).boxed()).collect();
         // One that was raised here may have its body elsewhere.
         let (id, stamp) = (meta.id, hot.entry.record.stamp);
         asking.push(async move { matches!(self.hold(id, stamp).await, Ok(true)) }.boxed());
@@ -81,9 +92,13 @@ impl Inner {
         Ok(meta)
     }
 
+    async fn is_copied(&self, peer: &Peer, record: Bytes) -> bool {
+        self.have_copied(peer, record, false).await == Copied::Held
+    }
+
     /// Whether a node has a synced copy of this version by now, and will store it in the remote if
     /// it is to.
-    pub(super) async fn have_copied(&self, peer: &Peer, record: Bytes, upload: bool) -> bool {
+    pub(super) async fn have_copied(&self, peer: &Peer, record: Bytes, upload: bool) -> Copied {
         let asked = async {
             let mut request = post(routes::PUT, record)?;
             if upload {
@@ -93,10 +108,12 @@ impl Inner {
             answer.into_body().collect(ANSWER_MAX).await
         };
         match asked.await {
-            Ok(answer) => answer == HELD,
+            Ok(answer) if answer == HELD => Copied::Held,
+            Ok(answer) if answer == QUEUED => Copied::UnderWay,
+            Ok(_) => Copied::No,
             Err(error) => {
                 tracing::debug!(node = %peer.id, %error, "a node could not be asked for a copy");
-                false
+                Copied::No
             }
         }
     }
@@ -124,7 +141,11 @@ impl Inner {
         if is_held && level > Level::Local && fields.contains_key(headers::UPLOAD) {
             is_held = self.take_over_upload(id, stamp, level).await.is_ok();
         }
-        let answer = if is_held { HELD } else { QUEUED };
+        let answer = match held {
+            _ if is_held => HELD,
+            Err(_) => QUEUED,
+            Ok(_) => NOT_HELD,
+        };
         Ok(Response::new(answer.into()))
     }
 

@@ -113,6 +113,9 @@ struct Offer {
     /// What this node wrote before this time in an earlier life, too: the peer remembers that, should
     /// this node's disk have been rolled back.
     told_before: u64,
+    /// The peer was told more than this node remembers: what is on its disk, whoever wrote it, was
+    /// known to a later life of it, which told it.
+    is_rolled_back: bool,
     me: u128,
     boot: u32,
     members: BTreeSet<u128>,
@@ -123,7 +126,8 @@ impl Offer {
     fn holds(&self, record: &Record) -> bool {
         let Stamp { time, node, boot } = record.stamp;
         let is_of_earlier_life = node == self.me && boot != self.boot;
-        let told_before = if is_of_earlier_life { self.told_before } else { 0 };
+        let was_told = is_of_earlier_life || self.is_rolled_back;
+        let told_before = if was_told { self.told_before } else { 0 };
         let known_before = self.known_before.max(told_before);
         time >= self.horizon
             || known_before == 0
@@ -247,10 +251,12 @@ impl Inner {
     /// What may be offered to a peer with this horizon, which was found among these members.
     async fn offer(&self, peer: &Peer, horizon: u64, members: &[NodeId]) -> Result<Offer, Error> {
         let others = members.iter().filter(|id| **id != self.node_id);
+        let told_before = self.told_before(peer, horizon).await?;
         Ok(Offer {
             horizon,
             known_before: self.cluster.agreements.given_to_former(&self.counted(), peer.id),
-            told_before: self.told_before(peer, horizon).await?,
+            told_before,
+            is_rolled_back: told_before > self.cluster.agreements.get(peer.id).given,
             me: self.node_id.to_u128(),
             boot: self.cluster.boot,
             members: others.map(|id| id.to_u128()).collect(),

@@ -407,8 +407,7 @@ impl Writer {
         if overtaken {
             self.discard(&version.entry, group);
             if let Some(known) = &current {
-                // The remote has this one now, and perhaps in place of the other.
-                group.todo(Chore::Verify, id, known.entry.record.stamp);
+                self.stored_in_vain(known, group);
             }
             let superseded = Committed::Superseded(Arc::clone(&version.entry.meta));
             let outcome = if conditions.is_empty() { Ok(superseded) } else { Err(came_between()) };
@@ -427,6 +426,22 @@ impl Writer {
         group.news.push(id);
         self.replace(current.as_deref(), Hot { entry, inline: version.inline.clone() }, group);
         Ok(Judged::made(meta))
+    }
+
+    /// The remote has a version that lost, perhaps in place of the one that won: that is to be put right,
+    /// and who deletes the object has to remember that it may be there.
+    fn stored_in_vain(&mut self, known: &Hot, group: &mut Group) {
+        let (id, stamp) = (known.entry.record.id, known.entry.record.stamp);
+        group.todo(Chore::Verify, id, stamp);
+        if known.entry.record.may_be_in_remote() {
+            return;
+        }
+        let mut record = known.entry.record.clone();
+        record.in_remote = true;
+        let entry = Entry::new(record, known.entry.presence);
+        self.counters.replace(Some(&known.entry), &entry);
+        group.news.push(id);
+        self.write_entry(Hot { entry, inline: known.inline.clone() }, group);
     }
 
     /// Another node found this very version in the remote, and told this one of it.
@@ -680,10 +695,15 @@ impl Writer {
         let current = self.current(id, group)?.ok_or_else(crate::ops::not_found)?;
         let mut raised = current.entry.record.clone();
         let Some(live) = raised.live.as_mut().filter(|_| raised.stamp == stamp) else {
-            return Err(Stop::Failed(Error::new(
+            let changed = Error::new(
                 ErrorKind::PreconditionFailed,
                 "the object was changed while its level was being raised; ask again",
-            )));
+            );
+            if remote_etag.is_none() {
+                return Err(Stop::Failed(changed));
+            }
+            self.stored_in_vain(&current, group);
+            return Ok(Judged { outcome: Err(changed), file: None, reservation: None });
         };
         // Another node may have said meanwhile that the remote has it: then nothing waits.
         let remote_etag = remote_etag.or_else(|| live.remote_etag.clone());

@@ -40,7 +40,7 @@ struct Story {
     seeds: u64,
     /// Deletes are forgotten within the story.
     forgetful: bool,
-    /// Nodes come back with the disk of another day, after deletes were forgotten.
+    /// A node comes back with the disk of another day, after deletes were forgotten.
     old_disks: bool,
 }
 
@@ -209,7 +209,7 @@ fn a_cluster_that_forgets_deletes_soon_keeps_its_promises() {
 }
 
 #[test]
-fn a_cluster_whose_nodes_come_back_with_old_disks_keeps_its_promises() {
+fn a_cluster_of_which_a_node_comes_back_with_old_disks_keeps_its_promises() {
     tell(&OLD_DISKS, "old_disks");
 }
 

@@ -219,8 +219,8 @@ fn one_of(world: &World, numbers: &[usize]) -> Option<usize> {
 }
 
 /// The whole story of a seed up to the moment when all is healed, with so many machines at first
-/// and at most, and faults in so many out of a thousand seeds. With old disks, machines come back with
-/// those now and then, long after.
+/// and at most, and faults in so many out of a thousand seeds. With old disks, the first machine
+/// comes back with one now and then, long after.
 pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32, old_disks: bool) {
     let machines = first.start + world.dice.below(first.end - first.start);
     for _ in 0..machines {
@@ -244,7 +244,8 @@ pub async fn run(world: &mut World, first: Range<u64>, most: usize, rough: u32, 
             world.start(number, rough).await;
         }
         let Some(number) = one_of(world, &world.up()) else { continue };
-        if old_disks && world.dice.chance(150) {
+        // What the disks of several nodes knew and no longer know, nobody may know any more.
+        if old_disks && number == 0 && world.dice.chance(400) {
             if !world.has_image(number) || world.dice.chance(300) {
                 world.take_image(number);
             } else {

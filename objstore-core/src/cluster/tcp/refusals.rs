@@ -29,7 +29,8 @@ pub(super) fn explain(
 ) -> Error {
     let tls = tls_error(&error);
     let kind = match tls {
-        Some(error) if is_of_other_key(error) => ErrorKind::Forbidden,
+        Some(error) if has_no_key_of_ours(error) => ErrorKind::Forbidden,
+        None if not_http(&error) && !keyed => ErrorKind::Forbidden,
         _ => ErrorKind::Transport,
     };
     let why = match tls {
@@ -51,10 +52,11 @@ pub(super) fn explain(
 }
 
 /// Whether the two nodes have no key in common, and so are not of one cluster.
-fn is_of_other_key(error: &TlsError) -> bool {
+fn has_no_key_of_ours(error: &TlsError) -> bool {
     matches!(
         error,
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
+        TlsError::InvalidMessage(_)
+            | TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
             | TlsError::AlertReceived(AlertDescription::UnknownCA)
     )
 }

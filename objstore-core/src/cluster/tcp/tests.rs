@@ -335,9 +335,13 @@ async fn a_redirect_is_not_followed_and_noise_is_no_answer() {
     let caller = Caller::with(&[]);
     let redirect = b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(caller.ping(&answering(redirect).await).await.unwrap().0, 307);
-    for noise in [&b"SSH-2.0-OpenSSH_9.9\r\n"[..], b"\x15\x03\x03\x00\x02\x02\x0a", b""] {
+    for (noise, kind) in [
+        (&b"SSH-2.0-OpenSSH_9.9\r\n"[..], ErrorKind::Forbidden),
+        (b"\x15\x03\x03\x00\x02\x02\x0a", ErrorKind::Forbidden),
+        (b"", ErrorKind::Transport),
+    ] {
         let at = answering(noise).await;
-        assert_eq!(caller.ping(&at).await.unwrap_err().kind(), ErrorKind::Transport);
+        assert_eq!(caller.ping(&at).await.unwrap_err().kind(), kind);
     }
     // A body that ends too early is an error, never a short body.
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
