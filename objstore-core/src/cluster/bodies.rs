@@ -18,6 +18,7 @@ use crate::bodies::{FileReader, Layout, UNIT, crc32c, unit_checksum};
 use crate::cache::Hot;
 use crate::env::{self, DiskFile};
 use crate::fills::{FillError, FillReader, Readers, frame};
+use crate::http::Caller;
 use crate::journal::{NodeId, Presence, Stamp, encode_record};
 use crate::node::Inner;
 use crate::remote::codec::{parse_stamp, stamp_text};
@@ -50,6 +51,7 @@ impl Inner {
     /// `GET` and `HEAD /private/v1/get/:id`.
     pub(crate) async fn answer_get(
         &self,
+        caller: Caller,
         id: &str,
         head: &http::request::Parts,
     ) -> Result<Response<Body>, Error> {
@@ -79,7 +81,7 @@ impl Inner {
         }
         if head.method == http::Method::GET {
             let ends = units.end == layout.units();
-            self.note_reader(&hot, &source, head, ends).await;
+            self.note_reader(caller.node, &hot, &source, ends).await;
             let mut frames = Frames::of(source, asked.id, stamp, units.start, permit);
             frames.push(first);
             *response.body_mut() = frames.into_body();
@@ -95,11 +97,7 @@ impl Inner {
     ) -> Result<Response<Body>, Error> {
         self.check_running()?;
         let permit = self.exchange.serve().ok_or_else(busy)?;
-        let id: ObjectId = id.parse()?;
-        let mut hot = self.lookup(id, false).await?.ok_or_else(not_here)?;
-        if hot.entry.presence == Presence::Inline {
-            hot = self.open_version(hot).await?.hot;
-        }
+        let hot = self.current_version(id.parse()?).await?;
         let stamp = hot.entry.live().map(|_| hot.entry.record.stamp).ok_or_else(not_here)?;
         let layout = Layout::new(hot.entry.meta.size);
         let source = self.units(&hot, None, layout, 0..layout.units(), false)?;
@@ -134,11 +132,7 @@ impl Inner {
             return Ok((hot, Some(file)));
         }
         self.check_running()?;
-        let mut hot = self.lookup(id, false).await?.ok_or_else(not_here)?;
-        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
-            // Of one that is damaged here the asker is to look elsewhere, not this node for it.
-            hot = self.open_version(hot).await?.hot;
-        }
+        let hot = self.current_version(id).await?;
         let is_it = hot.entry.live().is_some_and(|live| match version {
             Version::Stamp(stamp) => hot.entry.record.stamp == *stamp,
             Version::Etag(etag) => live.remote_etag.as_ref() == Some(etag),
@@ -146,18 +140,20 @@ impl Inner {
         if is_it { Ok((hot, None)) } else { Err(not_here()) }
     }
 
+    /// The version that this node has, with its body where that is in the journal.
+    async fn current_version(&self, id: ObjectId) -> Result<Arc<Hot>, Error> {
+        let hot = self.lookup(id, false).await?.ok_or_else(not_here)?;
+        if hot.entry.presence == Presence::Inline && hot.inline.is_none() {
+            // Of one that is damaged here the asker is to look elsewhere, not this node for it.
+            return Ok(self.open_version(hot).await?.hot);
+        }
+        Ok(hot)
+    }
+
     /// A node is given a piece of a body: what it has begun it is to come to the end of.
-    async fn note_reader(
-        &self,
-        hot: &Arc<Hot>,
-        source: &Units,
-        head: &http::request::Parts,
-        ends: bool,
-    ) {
+    async fn note_reader(&self, node: NodeId, hot: &Arc<Hot>, source: &Units, ends: bool) {
         let Units::File(reader) = source else { return };
         let version = (hot.entry.record.id, hot.entry.record.stamp);
-        let node = head.headers.get(headers::NODE);
-        let node = node.and_then(|value| value.to_str().ok()?.parse::<NodeId>().ok());
         let loans = &self.exchange.loans;
         if ends {
             return loans.read_out(version, node, self.env.clock.monotonic());

@@ -84,7 +84,7 @@ impl Loans {
         version: Version,
         hot: &Arc<Hot>,
         file: Arc<dyn DiskFile>,
-        reader: Option<NodeId>,
+        reader: NodeId,
         now: Instant,
     ) {
         let mut lent = self.lent();
@@ -96,10 +96,7 @@ impl Loans {
         });
         loan.asked = now;
         loan.readers.retain(|_, reader| reader.asked + READS_ON > now);
-        if let Some(reader) = reader {
-            let reader = loan.readers.entry(reader);
-            reader.or_insert(Reader { asked: now, has_end: false }).asked = now;
-        }
+        loan.readers.entry(reader).or_insert(Reader { asked: now, has_end: false }).asked = now;
         if lent.len() > LOANS
             && let Some(oldest) = lent.iter().min_by_key(|(_, loan)| loan.asked).map(|(v, _)| *v)
         {
@@ -110,8 +107,7 @@ impl Loans {
     }
 
     /// A node is given the last piece.
-    pub(super) fn read_out(&self, version: Version, reader: Option<NodeId>, now: Instant) {
-        let Some(reader) = reader else { return };
+    pub(super) fn read_out(&self, version: Version, reader: NodeId, now: Instant) {
         if let Some(loan) = self.lent().get_mut(&version) {
             loan.readers.insert(reader, Reader { asked: now, has_end: true });
         }

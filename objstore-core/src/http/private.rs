@@ -136,7 +136,8 @@ async fn dispatch(
             Ok(answer::text(""))
         }
         (path, &Method::GET | &Method::HEAD) if path.starts_with(routes::GET) => {
-            inner.answer_get(path.strip_prefix(routes::GET).unwrap_or_default(), head).await
+            let id = path.strip_prefix(routes::GET).unwrap_or_default();
+            inner.answer_get(caller, id, head).await
         }
         (routes::PUT, &Method::POST) => inner.answer_copy(&head.headers, frame().await?).await,
         (path, &Method::POST) if path.starts_with(routes::DELETE) => delete(inner, path).await,

@@ -14,18 +14,18 @@ pub(super) fn ready(node: &Node) -> Response<Body> {
             Some(_) => "ready, degraded: the bucket does not answer, or does not let this node\n",
         });
     }
-    if let Some(why) = node.inner.unwelcome().filter(|_| !node.inner.is_draining()) {
+    answer::error(&if node.inner.is_draining() {
+        Error::new(ErrorKind::Stopping, "this node is about to stop")
+    } else if let Some(why) = node.inner.unwelcome() {
         let why = format!("no node of the cluster lets this one in ({why})");
-        return answer::error(&Error::new(ErrorKind::Unavailable, why));
-    }
-    let (kind, why) = if node.inner.is_draining() {
-        (ErrorKind::Stopping, "this node is about to stop")
+        Error::new(ErrorKind::Unavailable, why)
     } else if !node.inner.has_settled() {
-        (ErrorKind::Unavailable, "this node has yet to find its cluster and learn what that knows")
+        let why = "this node has yet to find its cluster and learn what that knows";
+        Error::new(ErrorKind::Unavailable, why)
     } else {
-        (ErrorKind::Unavailable, "the journal cannot be written at the moment; reads go on")
-    };
-    answer::error(&Error::new(kind, why))
+        let why = "the journal cannot be written at the moment; reads go on";
+        Error::new(ErrorKind::Unavailable, why)
+    })
 }
 
 /// `GET /metrics`.
