@@ -150,9 +150,7 @@ impl Writer {
             group.todo(Chore::Want, id, stamp);
         }
         let presence = if record.live.is_some() { known.entry.presence } else { Presence::Absent };
-        let entry = Entry::new(record, presence);
-        self.counters.replace(Some(&known.entry), &entry);
-        self.write_entry(Hot { entry, inline: known.inline.clone() }, group);
+        self.know_more(known, record, presence, group);
     }
 
     /// Forgets versions that the cluster has forgotten.

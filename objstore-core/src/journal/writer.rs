@@ -438,10 +438,23 @@ impl Writer {
         }
         let mut record = known.entry.record.clone();
         record.in_remote = true;
-        let entry = Entry::new(record, known.entry.presence);
-        self.counters.replace(Some(&known.entry), &entry);
         group.news.push(id);
+        self.know_more(known, record, known.entry.presence, group);
+    }
+
+    /// More is known of the very version that is here.
+    pub(super) fn know_more(
+        &mut self,
+        known: &Hot,
+        record: Record,
+        presence: Presence,
+        group: &mut Group,
+    ) -> Arc<ObjectMeta> {
+        let entry = Entry::new(record, presence);
+        let meta = Arc::clone(&entry.meta);
+        self.counters.replace(Some(&known.entry), &entry);
         self.write_entry(Hot { entry, inline: known.inline.clone() }, group);
+        meta
     }
 
     /// Another node found this very version in the remote, and told this one of it.
@@ -715,16 +728,12 @@ impl Writer {
         live.level = level;
         live.remote_etag = remote_etag;
         let record = current.entry.record.clone().merge(raised);
-        let entry = Entry::new(record, current.entry.presence);
-        let meta = Arc::clone(&entry.meta);
-        let inline = current.inline.clone();
-        self.counters.replace(Some(&current.entry), &entry);
+        let presence = current.entry.presence;
         group.news.push(id);
-        if level == Level::Full && entry.presence == Presence::Cached {
+        if level == Level::Full && presence == Presence::Cached {
             group.todo(Chore::Want, id, stamp);
         }
-        self.write_entry(Hot { entry, inline }, group);
-        Ok(Judged::made(meta))
+        Ok(Judged::made(self.know_more(&current, record, presence, group)))
     }
 
     /// Puts a new version in place of the current one, whose body becomes garbage.
